@@ -1,0 +1,1 @@
+"""What things are and every rule about them. No await, no clock, no I/O."""

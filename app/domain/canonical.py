@@ -1,0 +1,172 @@
+"""The canonical form of a record, exact to the byte (contract 6).
+
+A receiver hashes the bytes that arrive, so the same record must always give the same
+bytes, and no digit may be lost on the way. Numbers are what breaks elsewhere: a token
+that a double cannot carry is therefore never turned into one, but copied.
+
+`canonical` is the encoder for values that came through `Exact` or that hold no floats
+of their own. The decoders' fast path gives the same bytes; a property test compares them.
+"""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+import orjson
+
+from app.domain.budget import DEPTH_MAX, DIGITS_MAX
+from app.domain.errors import DecodeCode, RecordError
+
+Json: TypeAlias = "None | bool | int | float | str | orjson.Fragment | list[Json] | dict[str, Json]"
+
+SAFE_INTEGER_MAX = 2**53 - 1
+"""Largest integer that every JSON parser reads exactly. Contract 6.4."""
+
+SAFE_DIGITS_MAX = 15
+"""Significant decimal digits that survive a double and back. Contract 6.4."""
+
+
+class Numbers(StrEnum):
+    """What becomes of a number token that is not safe."""
+
+    EXACT = "exact"
+    """Copied verbatim from the source."""
+
+    STRING = "string"
+    """Written as a JSON string."""
+
+    REJECT = "reject"
+    """The record is refused."""
+
+
+class DuplicateKeys(StrEnum):
+    """What becomes of an object that names a key twice."""
+
+    LAST = "last"
+    """The last value wins."""
+
+    REFUSE = "refuse"
+    """The record is refused."""
+
+
+def canonical(value: Json) -> bytes:
+    """Encode one record: no white space, keys sorted by code point, UTF-8.
+
+    Raises
+    ------
+    RecordError
+        It holds an unpaired surrogate, or is nested too deeply.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:  # orjson.JSONEncodeError is a TypeError
+        if "surrogate" in str(error) or "UTF-8" in str(error):
+            raise RecordError(
+                DecodeCode.RECORD_INVALID,
+                "a string holds an unpaired surrogate, which is not a character",
+                remedy="Repair the \\uD800–\\uDFFF escape in the source.",
+            ) from error
+        raise too_deep() from error
+
+
+def too_deep() -> RecordError:
+    """Return the error for a record nested more than ``DEPTH_MAX`` levels."""
+    return RecordError(
+        DecodeCode.RECORD_TOO_DEEP, f"the record is nested more than {DEPTH_MAX} levels deep"
+    )
+
+
+def is_safe_integer(token: str) -> bool:
+    """Tell whether every JSON parser reads this integer token exactly. Contract 6.4."""
+    return len(token) <= SAFE_DIGITS_MAX or (
+        len(token) <= SAFE_DIGITS_MAX + 2 and abs(int(token)) <= SAFE_INTEGER_MAX
+    )
+
+
+def is_safe_fraction(token: str) -> bool:
+    """Tell whether a token with a fraction or exponent survives a double and back.
+
+    Safe: no exponent, at most 15 significant digits, and 0 or 10⁻⁴ ≤ |x| < 10¹⁵.
+    Contract 6.4.
+    """
+    if "e" in token or "E" in token:
+        return False
+    whole, _, fraction = token.lstrip("-").partition(".")
+    significant = (whole + fraction).strip("0")
+    if not significant:
+        return True
+    # Zeros on the right of the fraction carry no value; those of the whole part do.
+    digits = len((whole + fraction.rstrip("0")).lstrip("0"))
+    if digits > SAFE_DIGITS_MAX or len(whole) > SAFE_DIGITS_MAX:
+        return False
+    return whole != "0" or len(fraction) - len(fraction.lstrip("0")) < 4
+
+
+@dataclass(slots=True)
+class Exact:
+    """Decode JSON text so that `canonical` gives back every digit.
+
+    One instance serves many records; ``unsafe`` counts since it was last reset.
+    """
+
+    numbers: Numbers = Numbers.EXACT
+    duplicate_keys: DuplicateKeys = DuplicateKeys.LAST
+    unsafe: int = 0
+
+    def decoder(self) -> json.JSONDecoder:
+        """Return a decoder whose values `canonical` can encode.
+
+        Its ``raw_decode(text, i)`` reads the value at ``i``. It raises ``JSONDecodeError``,
+        ``RecursionError``, or a `RecordError`.
+        """
+        return json.JSONDecoder(
+            parse_int=self.integer,
+            parse_float=self.fraction,
+            parse_constant=_no_constant,
+            object_pairs_hook=_unique if self.duplicate_keys is DuplicateKeys.REFUSE else None,
+        )
+
+    def integer(self, token: str) -> Json:
+        """Return the value of an integer token, all its digits kept."""
+        return int(token) if is_safe_integer(token) else self._verbatim(token)
+
+    def fraction(self, token: str) -> Json:
+        """Return the value of a token with a fraction or exponent, all its digits kept."""
+        return float(token) if is_safe_fraction(token) else self._verbatim(token)
+
+    def _verbatim(self, token: str) -> Json:
+        if len(token) > DIGITS_MAX:
+            raise RecordError(
+                DecodeCode.NUMBER_TOO_LONG,
+                f"a number has {len(token)} characters; at most {DIGITS_MAX} are carried",
+            )
+        self.unsafe += 1
+        match self.numbers:
+            case Numbers.EXACT:
+                return orjson.Fragment(token)
+            case Numbers.STRING:
+                return token
+            case Numbers.REJECT:
+                raise RecordError(
+                    DecodeCode.NUMBER_UNSAFE,
+                    f"the number {token[:40]} does not survive a double",
+                    remedy="Set options.numbers to 'exact' or 'string'.",
+                )
+
+
+def _no_constant(name: str) -> Json:
+    raise RecordError(DecodeCode.RECORD_INVALID, f"{name} is not a JSON number")
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise RecordError(
+            DecodeCode.DUPLICATE_KEY,
+            f"an object names the key {twice[:80]!r} twice",
+            remedy="Set options.duplicate_keys to 'last' to keep the last value.",
+        )
+    return unique

@@ -1,0 +1,150 @@
+"""Cut records into chunks. No I/O: batches in, chunks out."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from app.domain.budget import ChunkLimits
+from app.domain.chunk import Batch, Chunk, ChunkRef, ResumePoint
+from app.domain.errors import (
+    DecodeCode,
+    Place,
+    RecordError,
+    SourceCode,
+    SourceError,
+)
+from app.domain.identity import Checksum, IngestionId, chain_next
+
+
+class Chunker:
+    """Group records into chunks of at most the limits' records and bytes.
+
+    Chunks that were cut before (``resume.planned``) ignore the limits: each is cut where
+    it was cut then, so that the receiver never sees two contents under one number.
+    """
+
+    def __init__(
+        self, ingestion_id: IngestionId, *, resume: ResumePoint, limits: ChunkLimits
+    ) -> None:
+        self._ingestion_id = ingestion_id
+        self._records_max = limits.records
+        self._bytes_max = limits.memory
+        self._planned = deque(resume.planned)
+        self._number = resume.number
+        self._record_start = resume.record_start
+        self._start = resume.cursor
+        self._chain = resume.chain
+        self._records: list[bytes] = []
+        self._bytes = 2  # "[" and "]"
+        self._unsafe = 0
+        self._end = resume.cursor
+        self._position = 0
+
+    @property
+    def records_taken(self) -> int:
+        """Records of the ingestion fed so far, those before the resume point included."""
+        return self._record_start + len(self._records)
+
+    def feed(self, batch: Batch) -> Iterator[Chunk]:
+        """Take a batch; yield each chunk that it completed.
+
+        Raises
+        ------
+        RecordError
+            A record alone is above a limit.
+        SourceError
+            A chunk that was cut before came out with other bytes.
+        """
+        start, records, total = batch.start, batch.records, len(batch.records)
+        taken = 0
+        while taken < total:
+            fit, full = self._fit(records, taken)
+            if fit:
+                self._records += records[taken : taken + fit]
+                if batch.unsafe:
+                    unsafe = batch.unsafe
+                    self._unsafe += sum(unsafe.get(i, 0) for i in range(taken, taken + fit))
+                taken += fit
+                self._end = replace(start, skip=start.skip + taken)
+                self._position = batch.position
+            if full:
+                yield self._seal()
+
+    def flush(self) -> Iterator[Chunk]:
+        """Yield the last, partly filled chunk, if there is one.
+
+        Raises
+        ------
+        SourceError
+            The records ended before a chunk that was cut before did.
+        """
+        if self._planned:
+            raise self._changed(f"it ends at record {self.records_taken}")
+        if self._records:
+            yield self._seal()
+
+    def _fit(self, records: Sequence[bytes], taken: int) -> tuple[int, bool]:
+        """Say how many records from ``taken`` on go into this chunk, and if that fills it."""
+        left = len(records) - taken
+        if self._planned:
+            # Invariant 2: what was cut before is cut there again, whatever the limits now say.
+            need = self._planned[0].record_end - self.records_taken
+            return min(need, left), need <= left
+        room = self._records_max - len(self._records) if self._records_max else left + 1
+        fit = min(left, room)
+        if not self._bytes_max:
+            return fit, fit == room
+        held, size = len(self._records), self._bytes
+        for i in range(taken, taken + fit):
+            grown = size + len(records[i]) + (held > 0)  # one comma before all but the first
+            if grown > self._bytes_max:
+                if not held:
+                    raise self._too_large(len(records[i]))
+                return i - taken, True
+            size, held = grown, held + 1
+        self._bytes = size
+        return fit, fit == room
+
+    def _too_large(self, size: int) -> RecordError:
+        return RecordError(
+            DecodeCode.RECORD_TOO_LARGE,
+            f"record {self.records_taken} is {size} bytes; with its brackets it does not fit "
+            f"into a chunk of {self._bytes_max} bytes",
+            place=Place(record=self.records_taken),
+            remedy="Raise chunk_size_by_memory.",
+        )
+
+    def _seal(self) -> Chunk:
+        records = b"[" + b",".join(self._records) + b"]"
+        checksum = Checksum(sha256(records).hexdigest())
+        planned = self._planned.popleft() if self._planned else None
+        if planned is not None and planned.checksum != checksum:
+            raise self._changed(f"chunk {self._number} had checksum {planned.checksum}")
+        self._chain = chain_next(self._chain, checksum)
+        ref = ChunkRef(
+            ingestion_id=self._ingestion_id,
+            number=self._number,
+            record_start=self._record_start,
+            record_end=self.records_taken,
+            start=self._start,
+            end=self._end,
+            position=self._position,
+            checksum=checksum,
+            chain=self._chain,
+            records_bytes=len(records),
+            unsafe_numbers=self._unsafe,
+            revision=planned.revision if planned else 0,
+        )
+        self._number += 1
+        self._record_start = ref.record_end
+        self._start = self._end
+        self._records, self._bytes, self._unsafe = [], 2, 0
+        return Chunk(ref, records)
+
+    def _changed(self, what: str) -> SourceError:
+        return SourceError(
+            SourceCode.SOURCE_CHANGED,
+            f"the source no longer gives the bytes that were sent: {what}",
+            remedy="Ingest it as a new version with re_ingestion: true.",
+        )

@@ -1,0 +1,1 @@
+"""The data plane: claim, read, deliver, commit. Knows ports, never implementations."""

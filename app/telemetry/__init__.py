@@ -1,0 +1,1 @@
+"""What the pipeline says, written down: log lines now, metrics and traces later."""

@@ -1,0 +1,79 @@
+"""One JSON log line for each event. No record, secret or query string ever gets here."""
+
+import logging
+import sys
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import TextIO, assert_never
+
+import orjson
+
+from app.domain.events import (
+    AttemptFailed,
+    ChunkAcked,
+    Event,
+    ReaderLost,
+    Rewound,
+    StateChanged,
+    WorkerTrouble,
+)
+
+logger = logging.getLogger("ackline")
+
+VALUE_CHARACTERS_MAX = 2000
+"""Longer values are cut: an answer of a receiver may be as long as it likes."""
+
+
+class LogSink:
+    """An ``EventSink``."""
+
+    def emit(self, event: Event) -> None:
+        """Write the event as one line."""
+        level = _level(event)
+        if logger.isEnabledFor(level):
+            logger.log(level, type(event).__name__, extra={"event": event})
+
+
+def _level(event: Event) -> int:
+    match event:
+        case ChunkAcked():
+            return logging.DEBUG
+        case StateChanged(failure=failure):
+            return logging.INFO if failure is None else logging.WARNING
+        case AttemptFailed() | Rewound() | ReaderLost():
+            return logging.WARNING
+        case WorkerTrouble():
+            return logging.ERROR
+        case _:
+            assert_never(event)
+
+
+class JsonLines(logging.Formatter):
+    """Format any log record as one JSON object; control characters come out escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line without its end."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage()[:VALUE_CHARACTERS_MAX],
+        }
+        event = getattr(record, "event", None)
+        if is_dataclass(event):
+            line |= {field.name: _cut(getattr(event, field.name)) for field in fields(event)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)[-VALUE_CHARACTERS_MAX:]
+        return orjson.dumps(line, default=str).decode()
+
+
+def _cut(value: object) -> object:
+    return value[-VALUE_CHARACTERS_MAX:] if isinstance(value, str) else value
+
+
+def configure(level: str, *, stream: TextIO = sys.stderr, json: bool = True) -> None:
+    """Send every log line of the process to ``stream``."""
+    sink = logging.StreamHandler(stream)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    sink.setFormatter(JsonLines() if json else plain)
+    logging.basicConfig(level=level.upper(), handlers=[sink], force=True)
