@@ -54,10 +54,15 @@ async def start(settings: Settings) -> AsyncIterator[Runtime]:
     Leaving it drains: chunks in flight are settled within the grace time (invariant 7).
     """
     clock, events = SystemClock(), LogSink()
-    egress = EgressPolicy(settings.callback_allow)
+    egress = EgressPolicy(allow=settings.callback_allow)
     async with (
         SqliteStore.open(settings.database_path, clock=clock, lease_s=settings.lease_s) as store,
-        HttpReceiver(policy=settings.receiver_policy(), egress=egress, clock=clock) as receiver,
+        HttpReceiver(
+            egress=egress,
+            clock=clock,
+            origins=settings.callback_origins(),
+            deadline_s=settings.exchange_timeout_s,
+        ) as receiver,
     ):
         crew = Crew(
             reader=ProcessReader(
@@ -95,6 +100,8 @@ async def start(settings: Settings) -> AsyncIterator[Runtime]:
             callbacks=egress,
             defaults=crew.default_limits,
             clock=clock,
+            ceiling=settings.limits_ceiling(),
+            delivering=lambda: supervisor.alive,
         )
         async with _supervised(supervisor):
             yield Runtime(

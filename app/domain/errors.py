@@ -18,6 +18,7 @@ IngestError
     ├── OptionInvalid        an option or limit that cannot work
     ├── CallbackRefused
     ├── Conflict             the ingestion is in a state that forbids it
+    ├── CursorInvalid        a page cursor that this service never gave
     └── IdempotencyKeyReused
 
 Replies from a receiver are not here: a nack or a timeout is an expected outcome the
@@ -252,6 +253,18 @@ class Conflict(RequestError):
     def __init__(self, code: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.code = code
+
+
+class CursorInvalid(RequestError):
+    """A page cursor that this service never gave."""
+
+    code = "CURSOR_INVALID"
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(
+            f"{cursor!r} is not a page cursor",
+            remedy="Start again without a cursor, and follow the links of each page.",
+        )
 
 
 class IdempotencyKeyReused(RequestError):

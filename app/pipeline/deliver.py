@@ -1,6 +1,5 @@
 """The delivery loop: in order, one chunk in flight, staged before it is sent."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from app.domain.events import ChunkAcked
 from app.domain.ingestion import Ingestion
 from app.pipeline.lookahead import Lookahead
 from app.pipeline.settle import Rest, Settler
-from app.ports import Clock, Detected, EventSink, Lease, Ledger, Reader, ReadJob, SourceEnd
+from app.ports import Clock, Detected, EventSink, Lease, Ledger, Reader, Reading, ReadJob, SourceEnd
 
 MessageOf: TypeAlias = Callable[[Ingestion, Chunk], Message]
 
@@ -57,20 +56,16 @@ class Delivery:
         """
         async with (
             aclosing(self._reader.read(job)) as readings,
-            asyncio.TaskGroup() as tasks,
+            Lookahead(readings) as ahead,
         ):
-            ahead = Lookahead(readings, tasks)
-            try:
-                return await self._deliver(lease, ingestion, job.resume, ahead, rest)
-            finally:
-                await ahead.close()
+            return await self._deliver(lease, ingestion, job.resume, ahead, rest)
 
     async def _deliver(
         self,
         lease: Lease,
         ingestion: Ingestion,
         resume: ResumePoint,
-        ahead: "Lookahead[Detected | Chunk | SourceEnd]",
+        ahead: Lookahead[Reading],
         rest: Rest,
     ) -> Delivered:
         cut_end = resume.number + len(resume.planned)

@@ -2,21 +2,37 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
 
 class Lookahead(Generic[T]):
-    """Ask an async generator for one thing ahead, in the given task group.
+    """Ask an async generator for one thing ahead. An async context manager.
 
-    Close it before the generator is closed: a generator that runs cannot be.
+    Leave it before the generator is closed: a generator that runs cannot be.
     """
 
-    def __init__(self, generator: AsyncGenerator[T, None], tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, generator: AsyncGenerator[T, None]) -> None:
         self._generator = generator
-        self._tasks = tasks
-        self._next = tasks.create_task(self._advance())
+        # Not in a TaskGroup: one would wrap every error of its body in an ExceptionGroup.
+        # This class owns its one task instead, and never leaves it behind.
+        self._next = asyncio.create_task(self._advance())
+
+    async def __aenter__(self) -> Self:
+        """Be asked; the first thing is already under way."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop asking."""
+        self._next.cancel()
+        await asyncio.wait([self._next])
 
     async def take(self) -> T:
         """Return the next thing and ask for the one after it.
@@ -26,7 +42,7 @@ class Lookahead(Generic[T]):
         taken = await self._next
         if isinstance(taken, Exception):
             raise taken
-        self._next = self._tasks.create_task(self._advance())
+        self._next = asyncio.create_task(self._advance())
         return taken
 
     def ready(self) -> T | None:
@@ -35,11 +51,6 @@ class Lookahead(Generic[T]):
             return None
         upcoming = self._next.result()
         return None if isinstance(upcoming, Exception) else upcoming
-
-    async def close(self) -> None:
-        """Stop asking."""
-        self._next.cancel()
-        await asyncio.wait([self._next])
 
     async def _advance(self) -> T | Exception:
         try:

@@ -1,8 +1,9 @@
 """Read in a child process of its own.
 
 A hostile file may crash or bloat a native parser, and decoding must neither stall the
-event loop nor share its GIL. The child gives its chunks over a pipe, one for each credit:
-with the chunk that the delivery looks ahead, that is two chunks ahead of the one in flight.
+event loop nor share its GIL. The child gives a chunk over its pipe for each credit, and seals
+one more while it waits: with the one that the delivery looks ahead at, two chunks ahead of
+the one in flight.
 """
 
 import asyncio
@@ -13,8 +14,9 @@ import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Self, cast
 
 from app.domain.chunk import Chunk
 from app.domain.errors import Failure, ReaderDied, ReadFailed
@@ -27,7 +29,7 @@ PIPE_BYTES = 1 << 20
 DYING_WORDS_BYTES = 4096
 """How much of a dead child's standard error is kept as the reason."""
 
-T = TypeVar("T")
+CREDIT = b"."
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parent.parent.parent)
 
@@ -44,103 +46,102 @@ class ProcessReader:
     async def read(self, job: ReadJob, /) -> AsyncGenerator[Reading, None]:
         """Yield what the child sends."""
         with tempfile.TemporaryFile() as stderr:
-            process = await self._spawn(stderr)
+            child = await _Child.spawn(self._module, stderr)
             try:
-                await _write(process, pack_start(Start(setup=self._setup, job=job)))
-                await _give_credit(process)
+                await child.tell(pack_start(Start(setup=self._setup, job=job)))
+                await child.tell(CREDIT)
                 while True:
-                    frame = await self._next(process, stderr)
+                    frame = await child.next_frame(self._stall_s)
                     match frame:
                         case Alive():
                             continue
                         case Failure():
                             raise ReadFailed(frame)
                         case Chunk():
-                            await _give_credit(process)
                             yield frame
+                            # Only now: the child seals one ahead and waits with it.
+                            await child.tell(CREDIT)
                         case Detected():
                             yield frame
                         case SourceEnd():
                             yield frame
                             return
             finally:
-                await _end(process)
+                await child.end()
 
-    async def _spawn(self, stderr: BinaryIO) -> Process:
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "PYTHONPATH": _PACKAGE_ROOT,
-            "TMPDIR": tempfile.gettempdir(),
-        }
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", self._module),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=stderr,
-            env=environment,
-            limit=PIPE_BYTES,
-            start_new_session=True,  # a Ctrl-C for the service is no order for its readers
-        )
-        _widen(process)
-        return process
 
-    async def _next(self, process: Process, stderr: BinaryIO) -> Frame:
-        stdout = _piped(process.stdout)
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A process and the two ends of it that we hold."""
+
+    process: Process
+    frames: asyncio.StreamReader
+    pipe: asyncio.ReadTransport
+    stderr: BinaryIO
+
+    @classmethod
+    async def spawn(cls, module: str, stderr: BinaryIO) -> Self:
+        # A pipe of our own: event loops differ in what they give a child as its output.
+        ours, theirs = os.pipe()
+        output = os.fdopen(ours, "rb", buffering=0)
         try:
-            async with asyncio.timeout(self._stall_s):
-                prefix = await stdout.readexactly(PREFIX.size)
+            with suppress(OSError):  # a limit for unprivileged users may forbid it
+                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", module),
+                stdin=PIPE,
+                stdout=theirs,
+                stderr=stderr,
+                env={
+                    "PATH": os.environ.get("PATH", os.defpath),
+                    "PYTHONPATH": _PACKAGE_ROOT,
+                    "TMPDIR": tempfile.gettempdir(),
+                },
+                start_new_session=True,  # a Ctrl-C for the service is no order for its readers
+            )
+        except BaseException:
+            output.close()
+            raise
+        finally:
+            os.close(theirs)
+        frames = asyncio.StreamReader(limit=PIPE_BYTES)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(frames), output
+        )
+        return cls(process, frames, pipe, stderr)
+
+    async def tell(self, order: bytes) -> None:
+        stdin = cast("asyncio.StreamWriter", self.process.stdin)
+        try:
+            stdin.write(order)
+            await stdin.drain()
+        except ConnectionError:
+            return  # The child is dead; the next frame says how it died.
+
+    async def next_frame(self, stall_s: float) -> Frame:
+        try:
+            async with asyncio.timeout(stall_s):
+                prefix = await self.frames.readexactly(PREFIX.size)
                 header_bytes, body_bytes = PREFIX.unpack(prefix)
-                header = await stdout.readexactly(header_bytes)
-                body = await stdout.readexactly(body_bytes) if body_bytes else b""
+                header = await self.frames.readexactly(header_bytes)
+                body = await self.frames.readexactly(body_bytes) if body_bytes else b""
         except TimeoutError as error:
-            raise ReaderDied(f"the reader gave no sign of life for {self._stall_s:g} s") from error
+            raise ReaderDied(f"the reader gave no sign of life for {stall_s:g} s") from error
         except asyncio.IncompleteReadError as error:
-            status = await process.wait()
+            status = await self.process.wait()
             how = f"signal {-status}" if status < 0 else f"status {status}"
-            raise ReaderDied(f"the reader ended with {how}: {_dying_words(stderr)}") from error
+            raise ReaderDied(f"the reader ended with {how}: {self._dying_words()}") from error
         return unpack(header, body)
 
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.kill()
+        cast("asyncio.StreamWriter", self.process.stdin).close()
+        self.pipe.close()
+        await self.process.wait()
 
-async def _write(process: Process, payload: bytes) -> None:
-    stdin = _piped(process.stdin)
-    try:
-        stdin.write(payload)
-        await stdin.drain()
-    except ConnectionError:
-        return  # The child is dead; the next read says how it died.
-
-
-async def _give_credit(process: Process) -> None:
-    await _write(process, b".")
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.kill()
-    _piped(process.stdin).close()
-    await process.wait()
-
-
-def _piped(stream: T | None) -> T:
-    """Return a stream that was asked for as a pipe, and so is there."""
-    if stream is None:
-        raise AssertionError("the process was started without this pipe")
-    return stream
-
-
-def _dying_words(stderr: BinaryIO) -> str:
-    size = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, size - DYING_WORDS_BYTES))
-    return stderr.read().decode(errors="replace").strip() or "it said nothing"
-
-
-def _widen(process: Process) -> None:
-    """Make the child's output pipe as large as a chunk. Best effort: a limit may forbid it."""
-    transport = process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way to the pipe
-    if transport is None:
-        return
-    try:
-        fcntl.fcntl(transport.get_extra_info("pipe"), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except OSError:
-        return
+    def _dying_words(self) -> str:
+        size = self.stderr.seek(0, os.SEEK_END)
+        self.stderr.seek(max(0, size - DYING_WORDS_BYTES))
+        return self.stderr.read().decode(errors="replace").strip() or "it said nothing"

@@ -59,12 +59,30 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage()[:VALUE_CHARACTERS_MAX],
         }
-        event = getattr(record, "event", None)
-        if is_dataclass(event):
-            line |= {field.name: _cut(getattr(event, field.name)) for field in fields(event)}
+        line |= _members(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-VALUE_CHARACTERS_MAX:]
         return orjson.dumps(line, default=str).decode()
+
+
+class PlainLines(logging.Formatter):
+    """Format any log record for a person at a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line; control characters come out escaped."""
+        members = " ".join(f"{name}={value}" for name, value in _members(record).items())
+        return f"{super().format(record)} {members}".rstrip().replace("\n", "\\n")
+
+
+def _members(record: logging.LogRecord) -> dict[str, object]:
+    """Return the members of the event that a log record is about, if it is about one."""
+    event = getattr(record, "event", None)
+    if event is None or not is_dataclass(event):
+        return {}
+    return {field.name: _cut(getattr(event, field.name)) for field in fields(event)}
 
 
 def _cut(value: object) -> object:
@@ -74,6 +92,5 @@ def _cut(value: object) -> object:
 def configure(level: str, *, stream: TextIO = sys.stderr, json: bool = True) -> None:
     """Send every log line of the process to ``stream``."""
     sink = logging.StreamHandler(stream)
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    sink.setFormatter(JsonLines() if json else plain)
+    sink.setFormatter(JsonLines() if json else PlainLines())
     logging.basicConfig(level=level.upper(), handlers=[sink], force=True)

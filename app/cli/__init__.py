@@ -1,0 +1,47 @@
+"""The command line: one file for each command, all of them clients of the HTTP API.
+
+Exit status: 0 done · 1 the ingestion stopped before it was complete · 2 wrong usage ·
+3 the service cannot be reached · 4 the service refused · 130 interrupted.
+"""
+
+import sys
+
+import typer
+
+from app.cli import cancel, demo, generate, ingest, ls, receiver, status
+from app.cli import serve as serve
+from app.cli.service import Refused, Unreachable
+
+EXIT_STOPPED = 1
+EXIT_UNREACHABLE = 3
+EXIT_REFUSED = 4
+EXIT_INTERRUPTED = 130
+
+cli = typer.Typer(
+    name="ackline",
+    help="Deliver a big file to an HTTP receiver, chunk by acknowledged chunk.",
+    epilog="Exit status: 0 done, 1 stopped before it was complete, 2 wrong usage, "
+    "3 service not reachable, 4 refused by the service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (serve, receiver, ingest, status, ls, cancel, generate, demo):
+    command.add_to(cli)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    try:
+        cli()
+    except Unreachable as error:
+        _end(EXIT_UNREACHABLE, str(error))
+    except Refused as error:
+        _end(EXIT_REFUSED, str(error))
+    except KeyboardInterrupt:
+        _end(EXIT_INTERRUPTED, "interrupted")
+
+
+def _end(status: int, message: str) -> None:
+    sys.stderr.write(f"ackline: {message}\n")
+    sys.exit(status)

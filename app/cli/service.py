@@ -1,0 +1,125 @@
+"""The running service, as the commands see it."""
+
+from types import TracebackType
+from typing import Annotated, Self
+from uuid import uuid4
+
+import httpx
+import typer
+from pydantic import BaseModel
+
+from app.api.models import IngestBody
+from app.api.views import IngestAnswer, IngestionList, IngestionView
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+ID_CHARACTERS = 64
+
+TIMEOUT_S = 30.0
+"""Every answer of the service comes within milliseconds; this is for a machine in trouble."""
+
+UrlOption = Annotated[
+    str, typer.Option("--url", envvar="ACKLINE_URL", help="Where the service listens.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class Unreachable(Exception):
+    """Nobody answers there."""
+
+
+class Refused(Exception):
+    """The service answered with a problem document."""
+
+
+class _Problem(BaseModel):
+    code: str = ""
+    title: str = ""
+    detail: str = ""
+    remedy: str = ""
+
+
+class Service:
+    """A client of the HTTP API."""
+
+    def __init__(self, url: str) -> None:
+        # Proxy variables are for the outside; the service is ours.
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def submit(self, body: IngestBody) -> IngestAnswer:
+        """Ask for an ingestion. Safe to repeat when the connection breaks: it has a key."""
+        answer = self._ask(
+            "POST",
+            "/api/ingest",
+            content=body.model_dump_json(exclude_defaults=True),
+            headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid4())},
+        )
+        return IngestAnswer.model_validate_json(answer)
+
+    def show(self, ingestion_id: str) -> IngestionView:
+        """Look at an ingestion."""
+        return IngestionView.model_validate_json(
+            self._ask("GET", f"/api/ingestions/{ingestion_id}")
+        )
+
+    def whole_id(self, beginning: str) -> str:
+        """Complete an id of which only the beginning was typed, if it is among the newest."""
+        if len(beginning) == ID_CHARACTERS:
+            return beginning
+        ids = [view.ingestion_id for view in self.page("/api/ingestions?limit=200").ingestions]
+        match [found for found in ids if found.startswith(beginning)]:
+            case [only]:
+                return only
+            case []:
+                return beginning
+            case several:
+                raise Refused(f"{beginning} is the beginning of {len(several)} ingestions' ids")
+
+    def page(self, path: str) -> IngestionList:
+        """Look at a slice of the list: the first, or the one a list named as its next."""
+        return IngestionList.model_validate_json(self._ask("GET", path))
+
+    def cancel(self, ingestion_id: str) -> IngestionView:
+        """Ask for an ingestion to be aborted."""
+        return IngestionView.model_validate_json(
+            self._ask("POST", f"/api/ingestions/{ingestion_id}/cancel")
+        )
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
+        try:
+            response = self._http.request(method, path, content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"no answer from {self._http.base_url}: {error}. "
+                "Is it running (ackline serve)? Name it with --url or ACKLINE_URL."
+            ) from error
+        if response.is_success:
+            return response.content
+        raise Refused(_told(response))
+
+
+def _told(response: httpx.Response) -> str:
+    try:
+        problem = _Problem.model_validate_json(response.content)
+    except ValueError:
+        return f"HTTP {response.status_code}: {response.text[:300]}"
+    told = f"{problem.code or problem.title}: {problem.detail or problem.title}"
+    return f"{told}\n  {problem.remedy}" if problem.remedy else told

@@ -1,0 +1,335 @@
+"""What one run does with all that can happen to it."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.domain.delivery import Answer, NoAnswer, RetryPolicy, Silence
+from app.domain.errors import ReaderDied, StoreUnavailable
+from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
+from app.domain.ingestion import State
+from app.pipeline.run import Run
+from app.ports import Lease
+from tests.support.receivers import LOST, After, Before, Crash, Do
+from tests.unit.pipeline.bench import Bench, DyingReader
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_a_file_arrives_in_order_and_is_completed(bench: Bench) -> None:
+    ingestion = await bench.run()
+
+    bench.assert_all_arrived_once()
+    assert ingestion.state is State.COMPLETED
+    assert ingestion.records_read == ingestion.progress.records_delivered == 7
+    assert ingestion.progress.next_chunk == 4
+    assert ingestion.progress.chain == bench.receiver.chain
+
+
+async def test_a_file_without_records_is_completed_with_none(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lines=0)
+
+    assert (await bench.run()).state is State.COMPLETED
+    assert bench.receiver.posts == [("ingestion.completed", 1)]
+
+
+async def test_a_lost_ack_is_sent_again_with_the_same_bytes(bench: Bench) -> None:
+    """The receiver can dedupe only if a resend is byte for byte the same."""
+    bench.receiver.script = [After(LOST), Before(LOST)]
+
+    await bench.run()
+
+    bench.assert_all_arrived_once()
+    assert [attempt for _, attempt in bench.receiver.posts[:4]] == [1, 2, 3, 1]
+
+
+async def test_nothing_is_sent_past_a_chunk_that_is_not_settled(bench: Bench) -> None:
+    bench.receiver.script = [Before(LOST), Before(Answer(status=500)), Before(Answer(status=200))]
+    bench.policy = replace(bench.policy, attempts_max=9)
+
+    await bench.run()
+
+    assert list(bench.receiver.seen) == [0, 1, 2, 3]
+    bench.assert_all_arrived_once()
+
+
+async def test_a_receiver_that_is_down_is_waited_for_and_found_again(bench: Bench) -> None:
+    states: list[State] = []
+
+    async def look() -> None:
+        page = await bench.store.catalog.page()
+        states.append(page.ingestions[0].state)
+
+    bench.receiver.script = [Before(LOST)] * 6
+    sleep = bench.clock.sleep
+
+    async def sleep_and_look(seconds: float) -> None:
+        await look()
+        await sleep(seconds)
+
+    bench.clock.sleep = sleep_and_look  # type: ignore[method-assign]
+    ingestion = await bench.run()
+
+    assert states == [State.RUNNING] * 2 + [State.WAITING] * 4
+    assert ingestion.state is State.COMPLETED
+    assert ingestion.waiting_since is None
+    bench.assert_all_arrived_once()
+
+
+async def test_who_waits_too_long_fails_and_can_go_on_later(bench: Bench) -> None:
+    bench.policy = RetryPolicy(attempts_max=2, wait_s_max=3600)
+    bench.receiver.script = [Before(LOST)] * 200
+
+    failed = await bench.run()
+    bench.receiver.script = []
+    resumed = await bench.run()
+
+    assert failed.state is State.FAILED
+    assert failed.failure is not None
+    assert (failed.failure.code, failed.failure.resumable) == ("WAIT_EXPIRED", True)
+    assert resumed.state is State.COMPLETED
+    bench.assert_all_arrived_once()
+
+
+async def test_the_time_waited_before_a_restart_counts(bench: Bench) -> None:
+    bench.policy = RetryPolicy(attempts_max=2, wait_s_max=3600)
+    bench.receiver.script = [Before(LOST)] * 200
+    await bench.submit()
+    lease, _ = await bench.claim()
+    await bench.store.ledger.move(lease, State.WAITING)
+    await bench.store.ledger.release(lease)
+    bench.clock.advance(3600)
+
+    lease, _ = await bench.claim()
+    await Run(bench.crew, lease).advance()
+
+    assert len([p for p in bench.receiver.posts if p[0] == "ingestion.chunk"]) == 1
+    assert (await bench.store.catalog.get(lease.ingestion_id)).state is State.FAILED
+
+
+@pytest.mark.parametrize("down_to", [0, 1, 2])
+async def test_a_receiver_that_lost_its_state_gets_the_same_chunks_again(
+    bench: Bench, down_to: int
+) -> None:
+    going_well = [Do(lambda: None)] * 3
+    bench.receiver.script = [*going_well, Do(lambda: bench.receiver.forget(down_to=down_to))]
+
+    ingestion = await bench.run()
+
+    bench.assert_all_arrived_once()
+    assert ingestion.state is State.COMPLETED
+    assert Rewound(ingestion.id, from_chunk=3, to_chunk=down_to) in bench.heard.events
+
+
+async def test_a_receiver_that_forgets_for_ever_is_shown_to_a_person(bench: Bench) -> None:
+    forgetful = Before(Answer(status=409, ack=False, error="OUT_OF_ORDER_CHUNK", expected_chunk=0))
+    well = Do(lambda: None)
+    bench.receiver.script = [well, *[forgetful, well] * 10]
+
+    ingestion = await bench.run()
+
+    assert ingestion.state is State.PAUSED
+    assert ingestion.failure is not None
+    assert ingestion.failure.code == "REWIND_LOOP"
+
+
+async def test_a_source_that_changed_meanwhile_sends_nothing_more(bench: Bench) -> None:
+    bench.receiver.script = [Do(lambda: None), Crash]
+    with pytest.raises(Crash):
+        await bench.run()
+    await bench.store.ledger.release(await _lease(bench))
+    bench.path.write_text("7\n" * 7)
+    posts = len(bench.receiver.posts)
+
+    lease, _ = await bench.claim()
+    await Run(bench.crew, lease).advance()
+
+    ingestion = await bench.store.catalog.get(lease.ingestion_id)
+    assert ingestion.state is State.FAILED
+    assert ingestion.failure is not None
+    assert (ingestion.failure.code, ingestion.failure.resumable) == ("SOURCE_CHANGED", False)
+    assert bench.receiver.posts[posts:] == [("ingestion.failed", 1)]
+
+
+async def test_the_records_before_a_bad_place_arrive_then_it_fails_and_says_where(
+    bench: Bench,
+) -> None:
+    bench.path.write_text("0\n1\n2\n!bad\n4\n")
+
+    ingestion = await bench.run()
+
+    assert bench.receiver.records == [0, 1, 2]
+    assert bench.receiver.completed == 0
+    assert bench.receiver.stopped == ["ingestion.failed"]
+    assert ingestion.state is State.FAILED
+    assert ingestion.failure is not None
+    assert ingestion.failure.place is not None
+    assert ingestion.failure.place.record == 3
+
+
+async def test_wrong_credentials_pause_and_a_new_submission_goes_on(bench: Bench) -> None:
+    bench.receiver.script = [Do(lambda: None), Before(Answer(status=401))]
+
+    paused = await bench.run()
+    resumed = await bench.run()
+
+    assert (paused.state, paused.progress.next_chunk) == (State.PAUSED, 1)
+    assert bench.receiver.stopped == []
+    assert resumed.state is State.COMPLETED
+    bench.assert_all_arrived_once()
+
+
+async def test_a_blocked_address_pauses(bench: Bench) -> None:
+    bench.receiver.script = [Before(NoAnswer(Silence.URL_BLOCKED, "10.0.0.1 is private"))]
+
+    assert (await bench.run()).state is State.PAUSED
+
+
+async def test_a_reader_that_dies_once_is_started_again(bench: Bench) -> None:
+    bench.reader = DyingReader(bench.reader, deaths=1, error=ReaderDied("signal 11"))
+
+    assert (await bench.run()).state is State.COMPLETED
+    bench.assert_all_arrived_once()
+    assert any(isinstance(event, ReaderLost) for event in bench.heard.events)
+
+
+async def test_a_reader_that_dies_twice_at_one_place_is_quarantined(bench: Bench) -> None:
+    bench.reader = DyingReader(bench.reader, deaths=2, error=ReaderDied("signal 11"))
+
+    ingestion = await bench.run()
+
+    assert ingestion.state is State.QUARANTINED
+    assert ingestion.failure is not None
+    assert "signal 11" in ingestion.failure.message
+    assert bench.receiver.stopped == ["ingestion.failed"]
+
+
+async def test_a_completion_whose_ack_was_lost_is_repeated(bench: Bench) -> None:
+    bench.receiver.script = [*[Do(lambda: None)] * 4, After(LOST)]
+
+    assert (await bench.run()).state is State.COMPLETED
+    bench.assert_all_arrived_once()
+
+
+async def test_a_receiver_that_misses_chunks_at_the_end_gets_them(bench: Bench) -> None:
+    bench.receiver.script = [*[Do(lambda: None)] * 4, Do(lambda: bench.receiver.forget(down_to=1))]
+
+    assert (await bench.run()).state is State.COMPLETED
+    bench.assert_all_arrived_once()
+
+
+async def test_who_lost_its_lease_stops_without_a_word(bench: Bench) -> None:
+    async def steal() -> None:
+        lease = await _lease(bench)
+        await bench.store.ledger.release(lease)
+        await bench.claim()
+
+    stolen: list[asyncio.Task[None]] = []
+    bench.receiver.script = [Do(lambda: stolen.append(asyncio.ensure_future(steal())))]
+    post = bench.receiver.post
+
+    async def post_then_wait(*args: object, **kwargs: object) -> object:
+        reply = await post(*args, **kwargs)  # type: ignore[arg-type]
+        await asyncio.gather(*stolen)
+        return reply
+
+    bench.receiver.post = post_then_wait  # type: ignore[method-assign,assignment]
+
+    ingestion = await bench.run()
+
+    assert (ingestion.state, ingestion.progress.next_chunk) == (State.RUNNING, 0)
+    assert len(bench.receiver.posts) == 1
+
+
+async def test_a_store_that_fails_is_tried_again_and_nothing_is_lost(bench: Bench) -> None:
+    commit, failures = bench.store.ledger.commit, 3
+
+    async def failing(*args: object, **kwargs: object) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StoreUnavailable("disk full")
+        await commit(*args, **kwargs)  # type: ignore[arg-type]
+
+    bench.store.ledger.commit = failing  # type: ignore[method-assign]
+
+    assert (await bench.run()).state is State.COMPLETED
+    bench.assert_all_arrived_once()
+    assert any(isinstance(event, WorkerTrouble) for event in bench.heard.events)
+
+
+async def test_an_abort_tells_the_receiver(bench: Bench) -> None:
+    ingestion_id = await bench.submit()
+    lease, _ = await bench.claim()
+
+    await Run(bench.crew, lease).abort()
+
+    assert (await bench.store.catalog.get(ingestion_id)).state is State.ABORTED
+    assert bench.receiver.stopped == ["ingestion.aborted"]
+
+
+async def test_a_drained_run_gives_its_lease_back_after_the_chunk_in_flight(bench: Bench) -> None:
+    await bench.submit()
+    lease, _ = await bench.claim()
+
+    await Run(bench.crew, lease, draining=lambda: True).advance()
+    assert bench.receiver.next_chunk == 1
+
+    lease, claimed = await bench.claim()
+    assert (claimed.state, claimed.progress.next_chunk) == (State.RUNNING, 1)
+    await Run(bench.crew, lease).advance()
+    bench.assert_all_arrived_once()
+
+
+@pytest.mark.parametrize("fatal", range(6))
+async def test_a_crash_after_any_message_resumes_with_the_same_bytes(
+    bench: Bench, fatal: int
+) -> None:
+    bench.receiver.script = [*[Do(lambda: None)] * fatal, Crash]
+    if fatal < 5:
+        with pytest.raises(Crash):
+            await bench.run()
+        await bench.store.ledger.release(await _lease(bench))
+        lease, _ = await bench.claim()
+        await Run(bench.crew, lease).advance()
+    else:
+        await bench.run()
+
+    bench.assert_all_arrived_once()
+
+
+@pytest.mark.parametrize("turns", range(0, 120, 3))
+async def test_a_run_cancelled_anywhere_loses_nothing(bench: Bench, turns: int) -> None:
+    await bench.submit()
+    lease, _ = await bench.claim()
+    task = asyncio.create_task(Run(bench.crew, lease).advance())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        bench.assert_all_arrived_once()
+        return
+    await bench.store.ledger.release(lease)
+
+    lease, _ = await bench.claim()
+    await Run(bench.crew, lease).advance()
+
+    bench.assert_all_arrived_once()
+
+
+async def test_the_history_tells_every_state(bench: Bench) -> None:
+    await bench.run()
+
+    states = [event.state for event in bench.heard.events if isinstance(event, StateChanged)]
+    assert states == [State.COMPLETING, State.COMPLETED]
+
+
+async def _lease(bench: Bench) -> Lease:
+    [ingestion] = (await bench.store.catalog.page()).ingestions
+    return Lease(ingestion_id=ingestion.id, epoch=1)
