@@ -48,6 +48,7 @@ def demo(
         url = stack.enter_context(
             _server(
                 *("serve", "--port", "0"),
+                INGEST_LOG_LEVEL="warning",
                 INGEST_DATABASE_PATH=str(folder / "ackline.db"),
                 INGEST_SOURCE_ROOTS=json.dumps([str(folder)]),
                 INGEST_CALLBACK_ALLOW=json.dumps([receiver.removeprefix("http://")]),

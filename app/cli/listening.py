@@ -1,5 +1,6 @@
 """Listen before anything is promised: the socket is bound, then the address is told."""
 
+import signal
 import socket
 
 import uvicorn
@@ -9,7 +10,7 @@ LISTENING = "listening on "
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket; port 0 lets the kernel choose a free one.
+    """Return a listening socket; port 0 lets the kernel choose a free one.
 
     Raises ``OSError`` when the address is taken or not ours.
     """
@@ -18,6 +19,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()  # who connects before the server has started waits, and is not refused
     except OSError:
         bound.close()
         raise
@@ -30,7 +32,21 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+STARTUP_FAILED = 3
+"""Exit status when the server could not start."""
+
+
 def serve(config: uvicorn.Config, bound: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; the line that tells the address goes out first."""
+    """Serve until SIGTERM or SIGINT, then drain; the line with the address goes out first.
+
+    Raises ``SystemExit`` when the server did not start.
+    """
+    server = uvicorn.Server(config)
+    # uvicorn drains on a signal and then raises it again for whoever had it before, which
+    # would end the process by SIGTERM. Having had it before itself, it ends with status 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
     print(f"{LISTENING}{url_of(bound)}", flush=True)
-    uvicorn.Server(config).run(sockets=[bound])
+    server.run(sockets=[bound])
+    if not server.started:
+        raise SystemExit(STARTUP_FAILED)

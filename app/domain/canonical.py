@@ -18,7 +18,7 @@ import orjson
 from app.domain.budget import DEPTH_MAX, DIGITS_MAX
 from app.domain.errors import DecodeCode, RecordError
 
-Json: TypeAlias = "None | bool | int | float | str | orjson.Fragment | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | orjson.Fragment | list[Json] | dict[str, Json] | None"
 
 SAFE_INTEGER_MAX = 2**53 - 1
 """Largest integer that every JSON parser reads exactly. Contract 6.4."""
@@ -92,6 +92,8 @@ def is_safe_fraction(token: str) -> bool:
     """
     if "e" in token or "E" in token:
         return False
+    if len(token) <= SAFE_DIGITS_MAX + 1 and ".0000" not in token:
+        return True  # The most frequent case: too short to be anything else.
     whole, _, fraction = token.lstrip("-").partition(".")
     significant = (whole + fraction).strip("0")
     if not significant:
@@ -133,13 +135,15 @@ class Exact:
 
     def fraction(self, token: str) -> Json:
         """Return the value of a token with a fraction or exponent, all its digits kept."""
-        return float(token) if is_safe_fraction(token) else self._verbatim(token)
+        if len(token) <= DIGITS_MAX and is_safe_fraction(token):
+            return float(token)
+        return self._verbatim(token)
 
     def _verbatim(self, token: str) -> Json:
         if len(token) > DIGITS_MAX:
             raise RecordError(
                 DecodeCode.NUMBER_TOO_LONG,
-                f"a number has {len(token)} characters; at most {DIGITS_MAX} are carried",
+                f"a number has more than {DIGITS_MAX} characters",
             )
         self.unsafe += 1
         match self.numbers:

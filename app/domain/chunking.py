@@ -96,6 +96,10 @@ class Chunker:
         if not self._bytes_max:
             return fit, fit == room
         held, size = len(self._records), self._bytes
+        whole = size + sum(map(len, records[taken : taken + fit])) + fit - (not held)
+        if whole <= self._bytes_max:  # nearly always: batches are small, chunks are large
+            self._bytes = whole
+            return fit, fit == room
         for i in range(taken, taken + fit):
             grown = size + len(records[i]) + (held > 0)  # one comma before all but the first
             if grown > self._bytes_max:

@@ -45,13 +45,18 @@ def write(
     """Write ``records`` products; memory does not grow with them."""
     match kind:
         case SampleFormat.JSON:
-            _write_joined(target, _json_texts(records, seed), b"[\n", b",\n", b"\n]\n", progress)
-        case SampleFormat.NDJSON:
-            _write_joined(target, _json_texts(records, seed), b"", b"\n", b"\n", progress)
-        case SampleFormat.CSV:
             _write_joined(
-                target, _csv_texts(records, seed), _csv_line(CSV_HEADER), b"", b"", progress
+                target,
+                _json_texts(records, seed),
+                progress,
+                head=b"[\n",
+                glue=b",\n",
+                tail=b"\n]\n",
             )
+        case SampleFormat.NDJSON:
+            _write_joined(target, _json_texts(records, seed), progress, glue=b"\n", tail=b"\n")
+        case SampleFormat.CSV:
+            _write_joined(target, _csv_texts(records, seed), progress, head=_csv_line(CSV_HEADER))
         case SampleFormat.XLSX:
             _write_xlsx(target, records, seed, progress)
 
@@ -96,7 +101,13 @@ def _csv_line(cells: Iterable[str]) -> bytes:
 
 
 def _write_joined(
-    target: Sink, texts: Iterator[bytes], head: bytes, glue: bytes, tail: bytes, progress: Progress
+    target: Sink,
+    texts: Iterator[bytes],
+    progress: Progress,
+    *,
+    head: bytes = b"",
+    glue: bytes = b"",
+    tail: bytes = b"",
 ) -> None:
     target.write(head)
     written = 0
@@ -148,7 +159,7 @@ def _write_xlsx(target: BinaryIO, records: int, seed: int, progress: Progress) -
                 for number in range(records)
             )
             head = f"{_SHEET_HEAD}<row>{header}</row>".encode()
-            _write_joined(sheet, rows, head, b"", b"</sheetData></worksheet>", progress)
+            _write_joined(sheet, rows, progress, head=head, tail=b"</sheetData></worksheet>")
 
 
 def _xlsx_cells(made: Product) -> str:

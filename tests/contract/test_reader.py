@@ -26,9 +26,7 @@ INGESTION = IngestionId("ab" * 32)
 
 def process_reader(root: Path, *, stall_s: float = 30.0, memory: int = 0) -> ProcessReader:
     setup = ReaderSetup(source_roots=(str(root),), memory_bytes_max=memory)
-    return ProcessReader(
-        module="tests.support.toy_reader_process", setup=setup, stall_s=stall_s
-    )
+    return ProcessReader(module="tests.support.toy_reader_process", setup=setup, stall_s=stall_s)
 
 
 @pytest.fixture(params=["in process", "child process"])
@@ -175,9 +173,7 @@ async def test_the_death_of_a_reader_is_told_after_its_chunks(
     assert _children() == set()
 
 
-async def test_a_reader_that_hangs_is_given_up(
-    tmp_path: Path, job: Callable[..., ReadJob]
-) -> None:
+async def test_a_reader_that_hangs_is_given_up(tmp_path: Path, job: Callable[..., ReadJob]) -> None:
     with pytest.raises(ReaderDied, match="no sign of life"):
         await take(process_reader(tmp_path, stall_s=1.0), job("1", "!hang"))
 

@@ -134,9 +134,7 @@ class StrictReceiver:
         if self.completed:
             return Answer(status=409, ack=False, error="INGESTION_CLOSED")
         if body["total_chunks"] != self.next_chunk:
-            return Answer(
-                status=409, ack=False, error="INCOMPLETE", expected_chunk=self.next_chunk
-            )
+            return Answer(status=409, ack=False, error="INCOMPLETE", expected_chunk=self.next_chunk)
         if body["total_records"] != len(self.records) or (
             self.records and body["chain"] != self.chain
         ):

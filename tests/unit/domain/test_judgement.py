@@ -27,6 +27,7 @@ from app.domain.delivery import (
     Verdict,
     Wait,
 )
+from app.domain.errors import Failure
 from app.domain.identity import Checksum, IngestionId, chain_start
 from app.domain.judgement import chain_needed, judge
 
@@ -225,7 +226,7 @@ def test_an_incomplete_receiver_gets_what_it_misses() -> None:
     assert verdict(refusal("UNKNOWN_INGESTION"), DONE) == Rewind(0)
 
 
-def _failure(answer: Answer) -> object:
+def _failure(answer: Answer) -> Failure:
     ruling = verdict(answer)
     assert isinstance(ruling, HoldBack)
     return ruling.failure

@@ -12,7 +12,7 @@ from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
 from app.domain.ingestion import State
 from app.pipeline.run import Run
 from app.ports import Lease
-from tests.support.receivers import LOST, After, Before, Crash, Do
+from tests.support.receivers import LOST, After, Before, Crash, Do, Step
 from tests.unit.pipeline.bench import Bench, DyingReader
 
 
@@ -116,8 +116,9 @@ async def test_the_time_waited_before_a_restart_counts(bench: Bench) -> None:
 async def test_a_receiver_that_lost_its_state_gets_the_same_chunks_again(
     bench: Bench, down_to: int
 ) -> None:
-    going_well = [Do(lambda: None)] * 3
-    bench.receiver.script = [*going_well, Do(lambda: bench.receiver.forget(down_to=down_to))]
+    well: Step = Do(lambda: None)
+    bench.receiver.script = [well, well, well]
+    bench.receiver.script += [Do(lambda: bench.receiver.forget(down_to=down_to))]
 
     ingestion = await bench.run()
 
@@ -128,8 +129,10 @@ async def test_a_receiver_that_lost_its_state_gets_the_same_chunks_again(
 
 async def test_a_receiver_that_forgets_for_ever_is_shown_to_a_person(bench: Bench) -> None:
     forgetful = Before(Answer(status=409, ack=False, error="OUT_OF_ORDER_CHUNK", expected_chunk=0))
-    well = Do(lambda: None)
-    bench.receiver.script = [well, *[forgetful, well] * 10]
+    well: Step = Do(lambda: None)
+    bench.receiver.script = [well]
+    for _ in range(10):
+        bench.receiver.script += [forgetful, well]
 
     ingestion = await bench.run()
 

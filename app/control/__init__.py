@@ -1,0 +1,1 @@
+"""The control plane: what a person may ask of the service."""

@@ -1,0 +1,260 @@
+"""The elements of a JSON array, as records.
+
+Fast path: cut the block at the last place that looks like a boundary between records and
+parse what is before it, in brackets, in one go. A stretch that starts at depth one and
+parses as the content of an array also ends at depth one, so a wrong guess cannot pass.
+Exact path, for a stretch that the fast one refuses or may not take: record by record.
+"""
+
+import codecs
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from app.decoders.exact_text import (
+    Cut,
+    ExactText,
+    Fault,
+    Value,
+    bytes_before,
+    is_cut_number,
+    malformed,
+    not_utf8,
+    skip_space,
+    too_large,
+)
+from app.decoders.exactness import any_too_deep, is_plain
+from app.decoders.json_marks import Mark, learn
+from app.decoders.window import Window
+from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
+from app.domain.canonical import DuplicateKeys
+from app.domain.chunk import Batch, Cursor
+from app.domain.errors import DecodeCode, DecodeError
+from app.domain.ingestion import DecodeOptions
+
+_CLOSE: Final = ord("]")
+
+_REACH_FIRST: Final = 4 * 1024
+"""Bytes of an array looked at first. Grows to a block; keeps short arrays cheap."""
+
+_TRIES_MAX: Final = 4
+"""Wrong boundaries stepped back from before a stretch goes the exact way."""
+
+_LENGTH_SURE: Final = RECORD_BYTES_MAX // 4
+"""Characters that are never more than ``RECORD_BYTES_MAX`` bytes."""
+
+_MARK_WITHIN: Final = 1024 * 1024
+"""How far to read on for a boundary before decoding a large record the exact way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """Some elements, and where they end."""
+
+    records: Sequence[bytes] = ()
+    unsafe: Mapping[int, int] = field(default_factory=dict)
+    end: int
+    """Index in the window after the elements and the ``,`` or ``]`` behind the last."""
+
+    closed: bool = False
+    """That was the ``]``."""
+
+    error: DecodeError | None = None
+    """What is wrong after them."""
+
+
+class Elements:
+    """Read arrays whose elements look alike; what was learnt in one serves in the next."""
+
+    def __init__(
+        self, options: DecodeOptions, *, block_bytes: int = BLOCK_BYTES, keep: bool = True
+    ) -> None:
+        self._may_be_fast = options.duplicate_keys is DuplicateKeys.LAST
+        self._exact = ExactText(options, keep=keep)
+        self._keep = keep
+        self._block_bytes = block_bytes
+        self._mark: Mark | None = None
+        self._mark_failed = False
+
+    def read(self, window: Window, *, context: str = "", opened: bool = True) -> Iterator[Batch]:
+        """Yield the elements; afterwards the window is just after the closing ``]``.
+
+        Parameters
+        ----------
+        window
+            At the start of an element, or, if ``opened``, just after the ``[``.
+        context
+            For the cursors of the batches.
+
+        Raises
+        ------
+        DecodeError
+            After everything before the bad place was yielded.
+        """
+        reach = _REACH_FIRST
+        while True:
+            if window.ahead < self._block_bytes:
+                window.more()
+            if window.peek() == _CLOSE and opened:
+                window.advance(window.at + 1)
+                return
+            start = Cursor(offset=window.offset, line=window.line, context=context)
+            stretch = self._fast_stretch(window, reach) or self._exact_stretch(window, reach)
+            window.advance(stretch.end)
+            if stretch.records:
+                yield Batch(stretch.records, start, window.offset, stretch.unsafe)
+            if stretch.error is not None:
+                raise stretch.error
+            if stretch.closed:
+                return
+            opened = False
+            reach = min(reach * 4, max(self._block_bytes, _REACH_FIRST))
+
+    # ---- the fast path
+
+    def _fast_stretch(self, window: Window, reach: int) -> _Stretch | None:
+        """Take as many elements as ``reach`` holds, or nothing when any doubt is left."""
+        hit = self._last_mark(window, reach)
+        for _ in range(_TRIES_MAX):
+            if self._mark is None or hit < 0:
+                break
+            raw = window.data[window.at : hit + self._mark.comma]
+            if not is_plain(raw):
+                return None
+            parsed = _parsed(raw)
+            if parsed is not None:
+                values, length, closed = parsed
+                return self._encoded(values, end=window.at + length + 1, closed=closed)
+            hit = window.data.rfind(self._mark.pattern, window.at, hit)
+        self._mark_failed = True
+        return None
+
+    def _last_mark(self, window: Window, reach: int) -> int:
+        """Return the index of the last mark in reach, or else of the next one; or -1."""
+        if self._mark is None or not self._may_be_fast or len(window.data) > RECORD_BYTES_MAX:
+            return -1
+        pattern = self._mark.pattern
+        hit = window.data.rfind(pattern, window.at, window.at + reach)
+        if hit < 0:
+            hit = window.data.find(pattern, window.at)
+        while hit < 0 and window.ahead < _MARK_WITHIN and window.more():
+            hit = window.data.find(pattern, window.at)
+        return hit
+
+    def _encoded(self, values: list[object], *, end: int, closed: bool = False) -> _Stretch | None:
+        """Encode parsed elements; nothing when one of them needs a closer look."""
+        if not values:
+            return None
+        if not self._keep:
+            return _Stretch(end=end, closed=closed)
+        try:
+            records = [orjson.dumps(value, None, orjson.OPT_SORT_KEYS) for value in values]
+        except orjson.JSONEncodeError:  # Too deep for the encoder.
+            return None
+        if any_too_deep(records):
+            return None
+        return _Stretch(records=records, end=end, closed=closed)
+
+    # ---- the exact path
+
+    def _exact_stretch(self, window: Window, reach: int) -> _Stretch:
+        """Take the elements that are complete within ``reach``, and at least one."""
+        while True:
+            stretch, invalid = self._exact_run(window, window.data[window.at : window.at + reach])
+            if stretch.records or stretch.error is not None or stretch.end > window.at:
+                return stretch
+            if invalid is not None:
+                return self._failed(window, not_utf8(), window.at + invalid)
+            if reach >= window.ahead and not window.more():
+                error = DecodeError(DecodeCode.TRUNCATED, "the file ends before the array does")
+                return self._failed(window, error, len(window.data))
+            reach *= 2
+
+    def _failed(self, window: Window, error: DecodeError, index: int) -> _Stretch:
+        error.place = window.place(index, in_record=True)
+        return _Stretch(end=window.at, error=error)
+
+    def _exact_run(self, window: Window, raw: bytes) -> tuple[_Stretch, int | None]:
+        """Take the elements that are complete in ``raw``.
+
+        Also returns the index of the first byte in ``raw`` that is not UTF-8, if any.
+        """
+        text, invalid = _decoded(raw)
+        records: list[bytes] = []
+        unsafe: dict[int, int] = {}
+        spans: list[tuple[int, int]] = []
+        done, closed = 0, False
+        error: DecodeError | None = None
+        while not closed:
+            start = skip_space(text, done)
+            match self._element(text, start):
+                case Cut():
+                    break
+                case Fault(error=error, at=at):
+                    index = window.at + bytes_before(text, at)
+                    error.place = window.place(index, in_record=True)
+                    break
+                case Value(record=record, end=end, unsafe=count):
+                    if count:
+                        unsafe[len(records)] = count
+                    records.append(record)
+                    spans.append((start, end))
+                    done = skip_space(text, end) + 1
+                    closed = text[done - 1] == "]"
+        if self._may_be_fast and (self._mark is None or self._mark_failed):
+            self._mark = learn(text, spans[:-1] if closed else spans) or self._mark
+            self._mark_failed = False
+        stretch = _Stretch(
+            records=records if self._keep else (),
+            unsafe=unsafe,
+            end=window.at + bytes_before(text, done),
+            closed=closed,
+            error=error,
+        )
+        return stretch, invalid
+
+    def _element(self, text: str, start: int) -> Value | Cut | Fault:
+        """Read an element; a `Value` is only given with its delimiter in sight."""
+        value = self._exact.read(text, start)
+        if not isinstance(value, Value):
+            return value
+        behind = skip_space(text, value.end)
+        if behind == len(text) or is_cut_number(text, value.end):
+            return Cut()
+        if text[behind] not in ",]":
+            return Fault(malformed("expecting ',' or ']' after the record"), behind)
+        if value.end - start > _LENGTH_SURE and bytes_before(text[start:], value.end - start) > (
+            RECORD_BYTES_MAX
+        ):
+            return Fault(too_large(), start)
+        return value
+
+
+def _parsed(raw: bytes) -> tuple[list[object], int, bool] | None:
+    """Parse the content of an array, or what is before its end if it ends within ``raw``.
+
+    Returns the elements, how many bytes of ``raw`` they are, and whether a ``]`` follows.
+    """
+    try:
+        return orjson.loads(b"[%b]" % raw), len(raw), False
+    except orjson.JSONDecodeError as error:
+        # Where the array ends before ``raw`` does, what follows it is what is refused.
+        array = error.doc[: error.pos].rstrip(" \t\n\r")
+    if not array.endswith("]"):
+        return None
+    length = len(array[1:-1].encode())
+    try:
+        return orjson.loads(b"[%b]" % raw[:length]), length, True
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _decoded(raw: bytes) -> tuple[str, int | None]:
+    """Decode as far as it goes; also return the index of the first invalid byte, if any."""
+    try:
+        # A character cut at the end is left out, not refused.
+        return codecs.utf_8_decode(raw)[0], None
+    except UnicodeDecodeError as error:
+        return raw[: error.start].decode(), error.start

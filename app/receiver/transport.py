@@ -1,0 +1,245 @@
+"""HTTP/1.1 under the httpx API: one exchange at a time on a connection. ADR 3.
+
+Every call of the transport writes its request exactly once, to an address that was
+checked for this connection. It follows nothing, repeats nothing, decompresses nothing and
+reads no environment variable.
+"""
+
+import asyncio
+import select
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeAlias, cast
+
+import httpx
+
+from app.receiver.response import ResponseParser
+
+CONNECT_S_MAX = 5.0
+"""Per address: a black hole among several must not eat the deadline of all."""
+
+IDLE_S_MAX = 4.0
+"""How long an unused connection is kept. Below the 5 s of uvicorn and Node, so that we
+rarely write into a connection that the receiver is just closing."""
+
+Address: TypeAlias = str
+"""A literal IPv4 or IPv6 address."""
+
+Addresses: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
+"""From host and port to the addresses that may be called, best first; at least one.
+Raises ``OSError`` when the name does not resolve."""
+
+_Origin: TypeAlias = tuple[str, str, int]
+"""Scheme, host, port."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class LeanTransport(httpx.AsyncBaseTransport):
+    """Send requests whose body is in memory; hand over answers that are whole."""
+
+    def __init__(self, *, addresses: Addresses, tls: ssl.SSLContext) -> None:
+        self._addresses = addresses
+        self._tls = tls
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Exchange one request for one answer.
+
+        Raises
+        ------
+        httpx.ConnectError
+            Nothing was sent.
+        httpx.ReadError
+            The connection ended before the answer did; what was sent may have arrived.
+        httpx.RemoteProtocolError
+            The answer is not HTTP/1.x, or is too large (`AnswerTooLarge`).
+        """
+        head = _head(request)
+        url = request.url
+        host = url.raw_host.decode("ascii")  # `host` would decode an xn-- name
+        origin = (url.scheme, host, url.port or _PORTS[url.scheme])
+        connection = self._take_idle(origin) or await self._connect(origin)
+        answer = await connection.exchange(head, request.content)
+        if connection.reusable:
+            connection.rest(IDLE_S_MAX)
+            self._idle.append(connection)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Whole(bytes(answer.body))
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection, whatever it is doing."""
+        for connection in tuple(self._open):
+            connection.abort()
+        await asyncio.sleep(0)  # The loop closes an aborted socket in its next round.
+
+    def _take_idle(self, origin: _Origin) -> "_Connection | None":
+        for connection in [one for one in reversed(self._idle) if one.origin == origin]:
+            self._idle.remove(connection)
+            if connection.is_fresh():
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, origin: _Origin) -> "_Connection":
+        _, host, port = origin
+        try:
+            addresses = await self._addresses(host, port)
+        except OSError as error:
+            raise httpx.ConnectError(f"{host} does not resolve: {error}") from error
+        failures = []
+        for address in addresses:
+            try:
+                return await self._dial(address, origin)
+            except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
+                failures.append(f"{address} port {port}: {error or type(error).__name__}")
+        raise httpx.ConnectError("; ".join(failures))
+
+    async def _dial(self, address: Address, origin: _Origin) -> "_Connection":
+        scheme, host, port = origin
+        loop = asyncio.get_running_loop()
+        secure = scheme == "https"
+        async with asyncio.timeout(CONNECT_S_MAX):
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self._forget),
+                address,
+                port,
+                ssl=self._tls if secure else None,
+                server_hostname=host if secure else None,
+            )
+        connection.origin = origin
+        if not connection.is_closing():
+            self._open.add(connection)
+        return connection
+
+    def _forget(self, connection: "_Connection") -> None:
+        self._open.discard(connection)
+        with suppress(ValueError):
+            self._idle.remove(connection)
+
+
+class _Connection(asyncio.Protocol):
+    """One socket; at most one exchange at a time."""
+
+    def __init__(self, on_lost: Callable[["_Connection"], None]) -> None:
+        self.origin: _Origin = ("", "", 0)
+        self.reusable = False
+        self._on_lost = on_lost
+        self._answer = ResponseParser()
+        self._done: asyncio.Future[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    async def exchange(self, head: bytes, body: bytes) -> ResponseParser:
+        """Write the request, once, and return its answer.
+
+        The connection has ended afterwards unless it is ``reusable``.
+        """
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.reusable = False
+        if self.is_closing():  # Its end may be told already; nobody would tell it again.
+            raise httpx.ReadError("the receiver closed the connection before the request")
+        self._answer = answer = ResponseParser()
+        self._done = asyncio.get_running_loop().create_future()
+        self._transport.writelines((head, body))
+        try:
+            await self._done
+        finally:
+            self._done = None
+            # An answer that came before the whole request was taken leaves half a request
+            # on the wire; anything else that is not clean leaves half an answer.
+            self.reusable = (
+                answer.complete
+                and answer.keep_alive
+                and not self._transport.get_write_buffer_size()
+                and not self.is_closing()
+            )
+            if not self.reusable:
+                self.abort()
+        return answer
+
+    def rest(self, seconds: float) -> None:
+        """Close after ``seconds`` without another exchange."""
+        self._expiry = asyncio.get_running_loop().call_later(seconds, self.abort)
+
+    def is_fresh(self) -> bool:
+        """Tell whether nothing came in since the last exchange: no end, no stray bytes."""
+        if self.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection has ended, or is about to."""
+        return self._transport.is_closing()
+
+    def abort(self) -> None:
+        """Close at once, without waiting for what is still to be written."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._transport.abort()
+
+    # ---- called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Give the bytes to the exchange that waits for them."""
+        if self._done is None or self._done.done():
+            self.reusable = False
+            self.abort()  # Nobody asked: the next exchange would take it for its answer.
+            return
+        try:
+            self._answer.feed(data)
+        except httpx.RemoteProtocolError as error:
+            self._done.set_exception(error)
+            self.abort()
+            return
+        if self._answer.complete:
+            self._done.set_result(None)
+
+    def eof_received(self) -> None:
+        """End an answer that lasts until the connection does; asyncio then closes."""
+        self._answer.eof()
+        if self._answer.complete and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the exchange that waits."""
+        self._on_lost(self)
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(httpx.ReadError(_how_lost(self._answer, exc)))
+
+
+class _Whole(httpx.AsyncByteStream):
+    """A body that is in memory already. httpx must not decode it, as it would ``content=``."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+def _how_lost(answer: ResponseParser, error: Exception | None) -> str:
+    where = f"in the middle of an HTTP {answer.status} answer" if answer.status else "unanswered"
+    return f"the receiver closed the connection {where}" + (f": {error}" if error else "")
+
+
+def _head(request: httpx.Request) -> bytes:
+    """Return the request line and headers as sent; raises when a value would forge others."""
+    fields = request.headers.raw
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % field for field in fields]
+    lines += [b"", b""]
+    head = b"\r\n".join(lines)
+    breaks = len(fields) + 2
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise httpx.LocalProtocolError("a header holds a line break or NUL")
+    return head

@@ -1,0 +1,1 @@
+"""What survives: the ledger and the catalog, in SQLite or in memory."""

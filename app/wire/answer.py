@@ -1,0 +1,163 @@
+"""Read a receiver's answer as far as the contract gives it a meaning (contract 5 and 7).
+
+Nothing in here raises: whatever a receiver sends becomes an `Answer`, and what is not an
+ACK is simply not one.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeAlias
+
+import orjson
+
+from app.domain.delivery import Answer
+
+EXCERPT_BYTES = 2048
+"""How much of an answer is kept for a person. Contract 7.1."""
+
+_CODE_CHARS_MAX = 100
+_MESSAGE_CHARS_MAX = 2000
+_BOM = b"\xef\xbb\xbf"
+_PROBLEM = "application/problem+json"
+_DELTA_SECONDS = re.compile(r"[0-9]{1,9}")
+"""Nine digits are thirty years; more than that is no waiting time but nonsense."""
+
+_Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | None"
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Answer:
+    """Read one complete HTTP response.
+
+    Parameters
+    ----------
+    status
+        As it came, redirects and errors included.
+    headers
+        Of the response, in any case.
+    body
+        At most 1 MiB, not decompressed: more is the transport's to refuse (contract 5.1).
+    now
+        Aware UTC; for a ``Retry-After`` date when the answer has no ``Date``.
+    """
+    named = {name.lower(): value for name, value in headers.items()}
+    members = _members(body)
+    problem = status >= 400 or named.get("content-type", "").startswith(_PROBLEM)
+    error, message = _refusal(members, problem=problem)
+    evidence = _Evidence(members)
+    ack = members.get("ack")
+    return Answer(
+        status=status,
+        ack=ack if isinstance(ack, bool) else None,
+        error=error,
+        message=message,
+        expected_chunk=evidence.count("expected_chunk"),
+        chunk_id=evidence.text("chunk_id"),
+        chunk_number=evidence.count("chunk_number"),
+        checksum=evidence.text("checksum"),
+        next_chunk=evidence.count("next_chunk"),
+        accepted=evidence.count("accepted"),
+        rejected=evidence.rejected(),
+        duplicate=evidence.flag("duplicate"),
+        chain=evidence.text("chain"),
+        retry_after_s=_retry_after_s(named, now),
+        date=named.get("date"),
+        excerpt=body[:EXCERPT_BYTES].decode("utf-8", "replace"),
+        malformed=", ".join(evidence.faults),
+    )
+
+
+def _members(body: bytes) -> Mapping[str, _Json]:
+    """Return the members of a JSON object; none for anything else."""
+    try:
+        # RFC 8259 §8.1: a reader may ignore a byte order mark, and PHP files often have one.
+        value: _Json = orjson.loads(body.removeprefix(_BOM))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _refusal(members: Mapping[str, _Json], *, problem: bool) -> tuple[str | None, str]:
+    """Return the code and the text of a refusal, in any of the three forms. Contract 5.5."""
+    error = members.get("error")
+    said: Mapping[str, _Json] = members
+    if isinstance(error, dict):
+        said, error = error, error.get("code")
+    elif error is None and problem:
+        error = members.get("code")
+    code = error.strip()[:_CODE_CHARS_MAX] if isinstance(error, str) else ""
+    texts = (said.get(name) for name in ("message", "detail", "title"))
+    message = next((text for text in texts if isinstance(text, str) and text), "")
+    return code or None, message[:_MESSAGE_CHARS_MAX]
+
+
+class _Evidence:
+    """Members that must have the right kind, because progress is believed because of them.
+
+    JSON ``null`` counts as absent.
+    """
+
+    def __init__(self, members: Mapping[str, _Json]) -> None:
+        self._members = members
+        self.faults: list[str] = []
+        """What is wrong, in words. Contract 5.4."""
+
+    def count(self, name: str) -> int | None:
+        value = self._members.get(name)
+        if value is None:
+            return None
+        # `True` is an int to Python, and 1.0 equals 1: neither is a whole number in JSON.
+        if type(value) is int and value >= 0:
+            return value
+        self.faults.append(f"{name} is not a whole number from 0 on")
+        return None
+
+    def text(self, name: str) -> str | None:
+        value = self._members.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        self.faults.append(f"{name} is not a string")
+        return None
+
+    def flag(self, name: str) -> bool:
+        value = self._members.get(name)
+        if value is not None and not isinstance(value, bool):
+            self.faults.append(f"{name} is not true or false")
+        return value is True
+
+    def rejected(self) -> int:
+        """Return how many records were refused. Contract 5.3."""
+        value = self._members.get("rejected")
+        if value is None:
+            return 0
+        if not isinstance(value, list):
+            self.faults.append("rejected is not an array")
+            return 0
+        indexes = [one.get("index") if isinstance(one, dict) else None for one in value]
+        places = {index for index in indexes if type(index) is int and index >= 0}
+        if len(places) != len(value):
+            self.faults.append("rejected does not name each record once by its index")
+        return len(value)
+
+
+def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the seconds the receiver asks for; ``None`` when it makes no sense."""
+    text = headers.get("retry-after", "").strip()
+    if _DELTA_SECONDS.fullmatch(text):
+        return float(text)
+    until = _http_date(text)
+    if until is None:
+        return None
+    # Measured by the receiver's own clock where it tells: ours may be wrong by hours.
+    start = _http_date(headers.get("date", "")) or now
+    seconds = (until - start).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

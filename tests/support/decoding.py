@@ -1,0 +1,47 @@
+"""Run a decoder to its end and keep everything it gave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from app.domain.chunk import Batch, Cursor
+from app.domain.errors import DecodeError
+from app.ports import Decoder
+
+
+@dataclass(slots=True, kw_only=True)
+class Decoded:
+    """What came out."""
+
+    records: list[bytes] = field(default_factory=list)
+    unsafe: dict[int, int] = field(default_factory=dict)
+    """Index in ``records`` → unsafe numbers in it."""
+
+    batches: list[Batch] = field(default_factory=list)
+    error: DecodeError | None = None
+
+    @property
+    def code(self) -> str | None:
+        """The error's code, if there was an error."""
+        return None if self.error is None else str(self.error.code)
+
+    def cursors(self) -> Iterator[tuple[int, Cursor]]:
+        """Yield the index of every record with the cursor that starts at it."""
+        index = 0
+        for batch in self.batches:
+            for i in range(len(batch.records)):
+                yield index + i, replace(batch.start, skip=batch.start.skip + i)
+            index += len(batch.records)
+
+
+def decode(decoder: Decoder, cursor: Cursor | None = None) -> Decoded:
+    """Take all batches, and the error at the end if there is one."""
+    decoded = Decoded()
+    try:
+        for batch in decoder.batches(cursor or Cursor()):
+            for index, count in batch.unsafe.items():
+                decoded.unsafe[len(decoded.records) + index] = count
+            decoded.records += batch.records
+            decoded.batches.append(batch)
+    except DecodeError as error:
+        decoded.error = error
+    return decoded

@@ -1,0 +1,50 @@
+"""Open a store of either kind, with a clock that the test moves."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.domain.ingestion import Ingestion, Submission
+from app.ports import Catalog, Lease, Ledger
+from app.stores.memory import MemoryStore
+from app.stores.sqlite import SqliteStore
+from tests.support.builders import a_fingerprint, a_submission
+from tests.support.clocks import ManualClock
+
+STORES = ("memory", "sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """Both sides of a store, and its clock."""
+
+    ledger: Ledger
+    catalog: Catalog
+    clock: ManualClock
+
+    async def submit(self, submission: Submission | None = None) -> Ingestion:
+        """Submit a file."""
+        submitted = await self.catalog.submit(
+            submission or a_submission(), a_fingerprint(), new_version=False
+        )
+        return submitted.ingestion
+
+    async def start(self) -> Lease:
+        """Submit a file and claim it."""
+        ingestion = await self.submit()
+        claimed = await self.ledger.claim(limit=100)
+        (lease,) = [lease for lease, taken in claimed if taken.id == ingestion.id]
+        return lease
+
+
+@asynccontextmanager
+async def open_store(kind: str, folder: Path) -> AsyncIterator[OpenStore]:
+    """Open an empty store, or reopen the SQLite one in ``folder``."""
+    clock = ManualClock()
+    if kind == "memory":
+        memory = MemoryStore(clock=clock)
+        yield OpenStore(memory.ledger, memory.catalog, clock)
+    else:
+        async with SqliteStore.open(folder / "progress.db", clock=clock) as sqlite:
+            yield OpenStore(sqlite.ledger, sqlite.catalog, clock)

@@ -1,0 +1,320 @@
+"""An independent strict receiver, as a process: it notes whatever a sender does wrong.
+
+    python -m tests.support.strict_receiver --database FILE [--port N] [--seed N] [--secret S]
+
+Written from docs/receiver-contract.md alone, over asyncio streams; imports nothing of the
+product. With a seed it misbehaves, by a plan that depends on the seed and on how many
+requests came, and never more than three times in a row.
+
+It prints one JSON object a line: ``{"port": …}`` first, then ``{"closed": id}`` for each
+ingestion that ends, and ``{"at": phase}`` when it holds its breath. It takes orders on
+standard input: ``gate COUNT PHASE KIND`` stops it in a phase of the COUNT-th request from
+now whose kind contains KIND, until ``go``.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import socket
+import sys
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+from tests.support.strict_book import Answer, Book
+from tests.support.strict_request import (
+    ABORTED,
+    CHUNK,
+    COMPLETED,
+    FAILED,
+    Event,
+    Request,
+    Unreadable,
+    faults,
+    read,
+)
+
+PHASES = ("head", "body", "received", "committed", "acked")
+BEFORE = ("500", "429", "503", "nack", "busy", "garbage", "empty", "drop", "damaged", "ack-500")
+"""Nothing is committed."""
+
+AFTER = ("drop", "reset", "truncated", "drip", '"true"', "1", "nested", "other chunk", "500")
+"""It is committed, but the sender does not learn it; from a drip it does."""
+
+IN_A_ROW_MAX = 3
+FAULT_RATE = 0.25
+HEAD_BYTES_MAX = 64 * 1024
+GONE_S = 0.2
+
+
+class Broken(Exception):
+    """The connection is to end here."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """Where to hold the breath."""
+
+    count: int = 0
+    phase: str = ""
+    kind: str = ""
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    counted: int = 0
+    """The last request that counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """One connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def gone(self) -> bool:
+        return self.reader.at_eof() or self.writer.is_closing()
+
+    async def answer(self, status: int, body: bytes, *fields: str, cut: int = 0) -> None:
+        """Write an answer, without its last ``cut`` bytes."""
+        reason = HTTPStatus(status).phrase
+        lines = (f"HTTP/1.1 {status} {reason}", f"Content-Length: {len(body)}", *fields, "", "")
+        octets = "\r\n".join(lines).encode() + body
+        self.writer.write(octets[: len(octets) - cut])
+        await self.writer.drain()
+
+
+class StrictReceiver:
+    """Serves every connection of one listening socket."""
+
+    def __init__(self, book: Book, *, seed: int | None, secret: str | None, lone: bool) -> None:
+        self._book = book
+        self._seed = seed
+        self._secret = secret
+        self._lone = lone
+        """Whether two requests of one ingestion at a time are wrong."""
+        self._gate = Gate()
+        self._heads = 0
+        self._in_a_row: defaultdict[str, int] = defaultdict(int)
+        self._in_flight: defaultdict[str, list[Wire]] = defaultdict(list)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def obey(self, order: str) -> None:
+        match order.split():
+            case ["gate", count, phase, kind]:
+                self._gate = Gate(int(count), phase, kind, counted=self._heads)
+            case ["go"]:
+                self._gate.open.set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire = Wire(reader=reader, writer=writer)
+        try:
+            while await self._request(wire):
+                pass
+        except (Broken, ConnectionError, asyncio.IncompleteReadError):
+            pass
+        except Exception as error:
+            self._book.anomaly(f"the receiver itself failed: {error!r}")
+            raise
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _request(self, wire: Wire) -> bool:
+        request = await self._read(wire)
+        if request is None:
+            return False
+        try:
+            event = read(request)
+            for fault in faults(request, event, self._secret):
+                self._book.anomaly(fault)
+        except (Unreadable, ValueError, KeyError, TypeError) as error:
+            self._book.anomaly(f"unreadable: {error!r}")
+            await wire.answer(HTTPStatus.BAD_REQUEST, b"")
+            return True
+        await self._alone(wire, event.ingestion_id)
+        self._in_flight[event.ingestion_id].append(wire)
+        try:
+            await self._settle(wire, request, event)
+        finally:
+            self._in_flight[event.ingestion_id].remove(wire)
+        return True
+
+    async def _read(self, wire: Wire) -> Request | None:
+        try:
+            head = await wire.reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return None
+        self._heads += 1
+        first, *rest = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        method, _, version = first.split(" ")
+        pairs = (line.partition(":") for line in rest)
+        fields = [(name.lower(), value.strip()) for name, _, value in pairs]
+        kind, length = dict(fields).get("ingest-event", ""), int(dict(fields)["content-length"])
+        await self._pass("head", kind)
+        body = await wire.reader.readexactly(length // 2)
+        await self._pass("body", kind)
+        body += await wire.reader.readexactly(length - len(body))
+        return Request(method=method, version=version, fields=fields, body=body)
+
+    async def _pass(self, phase: str, kind: str) -> None:
+        """Pass a gate: count, and wait if this is the place."""
+        gate = self._gate
+        if gate.open.is_set() or not gate.count or gate.kind not in kind:
+            return
+        if gate.phase == phase and self._heads > gate.counted:
+            gate.counted = self._heads
+            gate.count -= 1
+            if gate.count == 0:
+                gate.phase = ""
+                tell(at=phase)
+                await gate.open.wait()
+
+    async def _alone(self, wire: Wire, ingestion_id: str) -> None:
+        """Contract 0.1: one event at a time for each ingestion."""
+        others = [one for one in self._in_flight[ingestion_id] if one is not wire]
+        if self._lone and any(not one.gone for one in others):
+            await asyncio.sleep(GONE_S)  # a dead sender's connection may still have to end
+            if any(not one.gone for one in others if one in self._in_flight[ingestion_id]):
+                self._book.anomaly(f"0.1: two requests of {ingestion_id} at the same time")
+
+    async def _settle(self, wire: Wire, request: Request, event: Event) -> None:
+        plan, fault = self._misfortune(event)
+        number = self._book.arrived(event, request.body, fault)
+        await self._pass("received", event.kind)
+        if fault.startswith("before"):
+            await self._instead(wire, plan, fault.removeprefix("before "), event, number)
+            return
+        async with self._locks[event.ingestion_id]:
+            if fault == "forget":
+                following = self._book.next_chunk(event.ingestion_id)
+                self._book.forget(event.ingestion_id, down_to=plan.randrange(following))
+            answer = self._book.receive(event)
+        await self._pass("committed", event.kind)
+        clean = fault in ("", "forget", "after drip")
+        # Noted before it goes out: what is not noted could otherwise be killed with us.
+        self._book.answered(number, event, answer, clean=clean)
+        await self._answer(wire, plan, fault.removeprefix("after "), event, answer)
+        if clean and answer["ack"] and event.kind in (COMPLETED, FAILED, ABORTED):
+            tell(closed=event.ingestion_id, kind=event.kind)
+        await self._pass("acked", event.kind)
+
+    def _misfortune(self, event: Event) -> tuple[random.Random, str]:
+        """Draw what goes wrong: by the seed and the number of requests so far."""
+        plan = random.Random(f"{self._seed}:{self._heads}")
+        row = self._in_a_row[event.ingestion_id]
+        unlucky = plan.random() < FAULT_RATE and event.kind in (CHUNK, COMPLETED)
+        if self._seed is None or not unlucky or row >= IN_A_ROW_MAX:
+            self._in_a_row[event.ingestion_id] = 0
+            return plan, ""
+        self._in_a_row[event.ingestion_id] += 1
+        if plan.random() < 0.05 and self._book.may_forget(event):
+            return plan, "forget"
+        kind = plan.choice(("before", "after"))
+        return plan, f"{kind} {plan.choice(BEFORE if kind == 'before' else AFTER)}"
+
+    async def _instead(
+        self, wire: Wire, plan: random.Random, fault: str, event: Event, number: int
+    ) -> None:
+        """Answer without having received."""
+        said: Answer = {"ack": False}
+        status, fields = HTTPStatus.OK, []
+        match fault:
+            case "500":
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+            case "429" | "503":
+                status = HTTPStatus(int(fault))
+                fields = [f"Retry-After: {int(plan.random() < 0.1)}"]
+            case "busy":
+                said |= {"error": {"code": "BUSY", "message": "not now"}}
+            case "damaged":
+                said |= {"error": "CHECKSUM_MISMATCH", "checksum": "0" * 64}
+            case "ack-500":
+                status, said = HTTPStatus.BAD_GATEWAY, {"ack": True}
+            case "drop":
+                raise Broken
+        body = json.dumps(said).encode()
+        if fault in ("garbage", "empty"):
+            body = b"<html>all is well</html>" if fault == "garbage" else b""
+        self._book.answered(number, event, {"before": fault}, clean=False)
+        await wire.answer(status, body, *fields)
+
+    async def _answer(
+        self, wire: Wire, plan: random.Random, fault: str, event: Event, answer: Answer
+    ) -> None:
+        """Answer, perhaps so that nobody can understand it."""
+        body = json.dumps(answer).encode()
+        match fault:
+            case "drop":
+                raise Broken
+            case "reset":
+                wire.writer.transport.abort()
+                raise Broken
+            case "truncated":
+                await wire.answer(HTTPStatus.OK, body, cut=plan.randrange(1, len(body)))
+                raise Broken
+            case "drip":
+                await wire.answer(HTTPStatus.OK, body, cut=len(body))
+                for octet in body:
+                    wire.writer.write(bytes((octet,)))
+                    await wire.writer.drain()
+                    await asyncio.sleep(0.001)
+                return
+            case '"true"':
+                answer = {"ack": "true"}
+            case "1":
+                answer = {"ack": 1}
+            case "nested":
+                answer = {"answer": {"ack": True}}
+            case "other chunk":
+                # To a completion there is no chunk to name: then it is no JSON at all.
+                other = f"{event.ingestion_id}:{event.number + 1}"
+                answer = {"ack": True, "chunk_id": other} if event.kind == CHUNK else {}
+        status = HTTPStatus.INTERNAL_SERVER_ERROR if fault == "500" else HTTPStatus.OK
+        await wire.answer(status, json.dumps(answer).encode())
+
+
+def tell(**words: object) -> None:
+    """Say something to whoever started us."""
+    os.write(1, json.dumps(words).encode() + b"\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="misbehave by this plan")
+    parser.add_argument("--secret", help="every request must be signed with it")
+    parser.add_argument("--overlap", action="store_true", help="two senders at once are all right")
+    return parser.parse_args()
+
+
+async def serve(asked: argparse.Namespace) -> None:
+    receiver = StrictReceiver(
+        Book(asked.database), seed=asked.seed, secret=asked.secret, lone=not asked.overlap
+    )
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Small, so that a sender is still sending while we hold our breath in the body.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    listener.bind(("127.0.0.1", asked.port))
+    server = await asyncio.start_server(receiver.connected, sock=listener, limit=HEAD_BYTES_MAX)
+    tell(port=listener.getsockname()[1])
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        partial(asyncio.StreamReaderProtocol, orders), sys.stdin
+    )
+    async with server:
+        while order := await orders.readline():
+            receiver.obey(order.decode())
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(arguments()))

@@ -1,0 +1,411 @@
+"""Excel: what the text of a cell means."""
+
+from collections.abc import Sequence
+
+import orjson
+import pytest
+
+from app.decoders.xlsx import XlsxDecoder
+from app.decoders.xlsx_formats import Kind, kind_of
+from app.domain.canonical import Numbers
+from app.domain.errors import DecodeCode, Place, RecordError
+from app.domain.ingestion import DecodeOptions
+from tests.support.decoding import Decoded, decode
+from tests.support.sources import BytesSource
+from tests.support.workbooks import archive, column, parts_of
+
+# A cell is read by a pattern, or by expat; a comment leaves all to expat.
+WAYS = pytest.mark.parametrize("way", ["", "<!-- exact -->"], ids=["plain", "exact"])
+
+
+def read(
+    *cells: str,
+    way: str = "",
+    options: DecodeOptions | None = None,
+    strings: str | None = None,
+    formats: Sequence[str | int] = (),
+    since_1904: bool = False,
+) -> Decoded:
+    parts = parts_of(way + column(*cells), strings=strings, formats=formats, since_1904=since_1904)
+    return decode(XlsxDecoder(BytesSource(archive(parts)), options or DecodeOptions()))
+
+
+def tokens(decoded: Decoded) -> list[str]:
+    assert decoded.error is None
+    return [record.decode().removeprefix('{"A":').removesuffix("}") for record in decoded.records]
+
+
+# ---- numbers
+
+NUMBERS = [
+    ("4006381333931", "4006381333931"),
+    ("4006381333931.0", "4006381333931"),
+    ("4.006381333931E12", "4006381333931"),
+    ("9007199254740991", "9007199254740991"),
+    ("-9007199254740991", "-9007199254740991"),
+    ("19.989999999999998", "19.99"),
+    ("0.1", "0.1"),
+    ("0.10000000000000001", "0.1"),
+    ("1.50", "1.5"),
+    ("-0.5", "-0.5"),
+    ("0.001", "0.001"),
+    ("1E-4", "0.0001"),
+    ("5.0000000000000001E-3", "0.005"),
+    ("0", "0"),
+    ("-0", "0"),
+    ("007", "7"),
+    ("+5", "5"),
+    (".5", "0.5"),
+    ("5.", "5"),
+    (" 12 ", "12"),
+    ("1e3", "1000"),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(("written", "expected"), NUMBERS)
+def test_a_number_is_the_double_that_is_written(written: str, expected: str, way: str) -> None:
+    decoded = read(f"<c {{r}}><v>{written}</v></c>", way=way)
+    assert tokens(decoded) == [expected]
+    assert decoded.unsafe == {}
+
+
+UNSAFE = [
+    ("9007199254740992", "9007199254740992"),
+    ("12345678901234567890", "12345678901234567890"),
+    ("-00012345678901234567890", "-12345678901234567890"),
+    ("1E+20", "1e+20"),
+    ("1.7976931348623157E+308", "1.7976931348623157e+308"),
+    ("1E-05", "1e-05"),
+    ("0.00001", "1e-05"),
+    ("5E-324", "5e-324"),
+    ("0.30000000000000004", "0.30000000000000004"),
+    ("1234567890.1234567", "1234567890.1234567"),
+]
+
+
+@pytest.mark.parametrize(("written", "expected"), UNSAFE)
+def test_an_unsafe_number_is_carried_exactly_and_counted(written: str, expected: str) -> None:
+    decoded = read("<c {r}><v>1</v></c>", f"<c {{r}}><v>{written}</v></c>")
+    assert tokens(decoded) == ["1", expected]
+    assert decoded.unsafe == {1: 1}
+    assert orjson.loads(decoded.records[1])["A"] == float(written)
+
+
+def test_an_unsafe_number_is_a_string_or_refused_where_that_is_asked_for() -> None:
+    cell = "<c {r}><v>0.30000000000000004</v></c>"
+    as_string = read(cell, options=DecodeOptions(numbers=Numbers.STRING))
+    assert tokens(as_string) == ['"0.30000000000000004"']
+    refused = read(cell, options=DecodeOptions(numbers=Numbers.REJECT))
+    assert isinstance(refused.error, RecordError)
+    assert refused.code == DecodeCode.NUMBER_UNSAFE
+    assert refused.error.place == Place(record=0, cell="Products!A2")
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "written",
+    ["x", "inf", "NaN", "1_000", "1,5", "٣", "²", "0x10", "1e999", "--1", "1 2", "1" * 400],
+)
+def test_what_is_no_number_is_refused_at_its_cell(written: str, way: str) -> None:
+    decoded = read("<c {r}><v>1</v></c>", f"<c {{r}}><v>{written}</v></c>", way=way)
+    assert tokens(Decoded(records=decoded.records)) == ["1"]
+    assert decoded.code == DecodeCode.RECORD_INVALID
+    assert decoded.error
+    assert decoded.error.place == Place(record=1, cell="Products!A3")
+
+
+# ---- text
+
+TEXTS = [
+    ("a &amp; b &lt;c&gt; &quot;d&quot; &apos;e&apos;", "a & b <c> \"d\" 'e'"),
+    ("Caf&#233; &#x1F600; &#10;x", "Café 😀 \nx"),
+    ("a\r\nb\rc", "a\nb\nc"),
+    ("a_x000D_b", "a\rb"),
+    ("_x005F_x000D_", "_x000D_"),
+    ("_x0000__x0001_", "\0\x01"),
+    ("_xD83D__xDE00_", "😀"),
+    ("_x00e9_", "é"),
+    ("_x12_ x_y _X000D_ _x000G_", "_x12_ x_y _X000D_ _x000G_"),
+    ("=1+1", "=1+1"),
+    ("00042", "00042"),
+    ("TRUE", "TRUE"),
+    ("\u2028 e\u0301 \ufeff \ufffd", "\u2028 e\u0301 \ufeff \ufffd"),
+    ("  kept  ", "  kept  "),
+    ("%s {0} \\n", "%s {0} \\n"),
+]
+CELLS = [
+    '<c {r} t="inlineStr"><is><t>%</t></is></c>',
+    '<c {r} t="inlineStr"><is><t xml:space="preserve">%</t></is></c>',
+    '<c {r} t="str"><v>%</v></c>',
+    '<c {r} t="str"><f>A1&amp;"x"</f><v>%</v></c>',
+    "<c {r} s='0' t = 'str'><v><![CDATA[]]>%</v></c>",
+]
+
+
+@WAYS
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("written", "expected"), TEXTS)
+def test_text_is_what_a_spreadsheet_program_shows(
+    written: str, expected: str, cell: str, way: str
+) -> None:
+    # Often enough for the shape of the row to be known.
+    decoded = read(*[cell.replace("%", written)] * 5, way=way)
+    assert [orjson.loads(token) for token in tokens(decoded)] == [expected] * 5
+
+
+@WAYS
+@pytest.mark.parametrize(("written", "expected"), TEXTS)
+def test_a_shared_string_is_the_same_text(written: str, expected: str, way: str) -> None:
+    strings = f"{way}<si><t>first</t></si><si><t>{written}</t></si>"
+    cells = ['<c {r} t="s"><v>1</v></c>'] * 5 + ['<c {r} t="s"><v>0</v></c>']
+    decoded = read(*cells, strings=strings, way=way)
+    assert [orjson.loads(token) for token in tokens(decoded)] == [expected] * 5 + ["first"]
+
+
+RICH = (
+    "<r><rPr><b/></rPr><t>Big </t></r><r><t xml:space='preserve'> red</t></r>"
+    '<rPh sb="0" eb="1"><t>ビッグ</t></rPh><phoneticPr fontId="1"/>'
+)
+
+
+@WAYS
+def test_runs_of_rich_text_are_joined_and_their_phonetics_left_out(way: str) -> None:
+    strings = f"{way}<si><t>a</t></si><si>{RICH}</si><si><t/></si><si><t>b</t></si>"
+    cells = [f'<c {{r}} t="s"><v>{index}</v></c>' for index in (3, 1, 0)]
+    cells.append(f'<c {{r}} t="inlineStr"><is>{RICH}</is></c>')
+    decoded = read(*cells, strings=strings, way=way)
+    assert tokens(decoded) == ['"b"', '"Big  red"', '"a"', '"Big  red"']
+
+
+@WAYS
+@pytest.mark.parametrize("half", ["_xD83D_", "_xDE00_", "_xDE00__xD83D_"])
+def test_half_a_character_is_refused_and_not_replaced(half: str, way: str) -> None:
+    decoded = read(f'<c {{r}} t="str"><v>x{half}</v></c>', way=way)
+    assert (decoded.code, decoded.records) == (DecodeCode.RECORD_INVALID, [])
+    assert decoded.error
+    assert decoded.error.place == Place(record=0, cell="Products!2")
+
+
+@WAYS
+@pytest.mark.parametrize("index", ["2", "-1", "99999999999999999999", "x", "1.0", " 1"])
+def test_a_shared_string_that_does_not_exist_is_refused_at_its_cell(index: str, way: str) -> None:
+    cells = ['<c {r} t="s"><v>1</v></c>', f'<c {{r}} t="s"><v>{index}</v></c>']
+    decoded = read(*cells, strings="<si><t>a</t></si><si><t>b</t></si>", way=way)
+    assert decoded.records == [b'{"A":"b"}']
+    assert decoded.error
+    assert decoded.error.place == Place(record=1, cell="Products!A3")
+
+
+def test_a_shared_string_without_a_table_is_refused() -> None:
+    assert read('<c {r} t="s"><v>0</v></c>').code == DecodeCode.MALFORMED
+
+
+# ---- truth values, errors, formulas, nothing
+
+
+@WAYS
+def test_booleans_are_booleans(way: str) -> None:
+    cells = [f'<c {{r}} t="b"><v>{v}</v></c>' for v in ("1", "0", "true", "false")]
+    assert tokens(read(*cells, way=way)) == ["true", "false", "true", "false"]
+    assert read('<c {r} t="b"><v>yes</v></c>').code == DecodeCode.RECORD_INVALID
+
+
+@WAYS
+@pytest.mark.parametrize("shown", ["#N/A", "#DIV/0!", "#REF!", "#NAME?", "#NULL!", "#VALUE!"])
+def test_an_error_cell_is_an_error_of_its_record(shown: str, way: str) -> None:
+    cells = ["<c {r}><v>1</v></c>", f'<c {{r}} t="e"><f>1/0</f><v>{shown}</v></c>']
+    decoded = read(*cells, way=way)
+    assert decoded.records == [b'{"A":1}']
+    assert isinstance(decoded.error, RecordError)
+    assert decoded.code == DecodeCode.CELL_ERROR
+    assert shown in decoded.error.message
+    assert decoded.error.place == Place(record=1, cell="Products!A3")
+
+
+FORMULAS = [
+    ("<c {r}><f>1+1</f><v>2</v></c>", "2"),
+    ('<c {r}><f t="shared" ref="A2:A9" si="0">B2*2</f><v>2</v></c>', "2"),
+    ('<c {r}><f t="shared" si="0"/><v>2.5</v></c>', "2.5"),
+    ('<c {r} t="str"><f>IF(1&lt;2,"a &amp; b")</f><v>a &amp; b</v></c>', '"a & b"'),
+    ('<c {r} t="b"><f>1&gt;2</f><v>0</v></c>', "false"),
+    ('<c {r} cm="1" vm="2"><f t="array" ref="A2">SUM(1)</f><v>7</v></c>', "7"),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(("cell", "expected"), FORMULAS)
+def test_a_formula_counts_by_its_value(cell: str, expected: str, way: str) -> None:
+    assert tokens(read(*[cell] * 5, way=way)) == [expected] * 5
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "<c {r}><f>1+1</f></c>",
+        "<c {r}><f>1+1</f><v/></c>",
+        "<c {r}><f>1+1</f><v></v></c>",
+        '<c {r} t="str"><f>"a"</f></c>',
+        '<c {r}><f t="shared" si="0"/></c>',
+    ],
+)
+def test_a_formula_that_was_never_calculated_is_no_null(cell: str, way: str) -> None:
+    decoded = read("<c {r}><v>1</v></c>", cell, way=way)
+    assert decoded.records == [b'{"A":1}']
+    assert decoded.code == DecodeCode.CELL_ERROR
+    assert decoded.error
+    assert "save" in decoded.error.remedy
+
+
+@WAYS
+def test_a_formula_with_an_empty_result_is_an_empty_string(way: str) -> None:
+    parts = parts_of(
+        f'{way}<row><c t="str"><v>A</v></c><c t="str"><v>B</v></c></row>'
+        '<row><c t="str"><f>""</f><v></v></c><c><v>1</v></c></row>'
+        '<row><c t="inlineStr"><is><t></t></is></c><c><v>1</v></c></row>'
+        "<row><c/><c><v>1</v></c></row>"
+    )
+    decoded = decode(XlsxDecoder(BytesSource(archive(parts)), DecodeOptions()))
+    assert decoded.records == [b'{"A":"","B":1}', b'{"A":"","B":1}', b'{"A":null,"B":1}']
+
+
+@WAYS
+@pytest.mark.parametrize("attribute", ['t="x"', 's="77"', 's="one"', 's="-1"'])
+def test_an_unknown_type_or_style_is_refused(attribute: str, way: str) -> None:
+    decoded = read(f"<c {{r}} {attribute}><v>1</v></c>", way=way, formats=[14])
+    assert decoded.records == []
+    assert decoded.code in (DecodeCode.RECORD_INVALID, DecodeCode.MALFORMED)
+
+
+def test_a_style_means_nothing_in_a_workbook_without_styles() -> None:
+    assert tokens(read('<c {r} s="3"><v>45356</v></c>')) == ["45356"]
+
+
+# ---- dates
+
+STYLES = ["yyyy-mm-dd", "yyyy-mm-dd hh:mm", "hh:mm:ss", "[h]:mm", "0.00", 14, 22, 21, 46]
+DATE, DATETIME, TIME, DURATION, NUMBER = 1, 2, 3, 4, 5
+MOMENTS_1900 = [
+    (DATE, "45356", "2024-03-05"),
+    (DATE, "45356.4375", "2024-03-05T10:30:00"),
+    (DATE, "1", "1900-01-01"),
+    (DATE, "59", "1900-02-28"),
+    (DATE, "61", "1900-03-01"),
+    (DATE, "2958465", "9999-12-31"),
+    (DATE, "0.5", "12:00:00"),
+    (DATETIME, "45356", "2024-03-05T00:00:00"),
+    (DATETIME, "45356.4375", "2024-03-05T10:30:00"),
+    (DATETIME, "45356.437505787035", "2024-03-05T10:30:00.500"),
+    (DATETIME, "45356.99999999999", "2024-03-06T00:00:00"),
+    (DATETIME, "43831.00070601852", "2020-01-01T00:01:01"),
+    (TIME, "0.4375", "10:30:00"),
+    (TIME, "0", "00:00:00"),
+    (TIME, "0.437505787037037", "10:30:00.500"),
+    (TIME, "1.25", "1900-01-01T06:00:00"),
+    (DURATION, "1.5", "PT36H"),
+    (DURATION, "0.4375", "PT10H30M"),
+    (DURATION, "0", "PT0S"),
+    (DURATION, "-0.25", "-PT6H"),
+    (DURATION, "0.000017361111111111112", "PT1.500S"),
+    (NUMBER, "45356", None),
+    (6, "45356", "2024-03-05"),
+    (7, "45356.5", "2024-03-05T12:00:00"),
+    (8, "0.5", "12:00:00"),
+    (9, "2", "PT48H"),
+]
+MOMENTS_1904 = [
+    (DATE, "43894", "2024-03-05"),
+    (DATE, "0", "1904-01-01"),
+    (DATE, "60", "1904-03-01"),
+    (DATE, "2957003", "9999-12-31"),
+    (DATETIME, "0.5", "1904-01-01T12:00:00"),
+    (TIME, "0.5", "12:00:00"),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("since_1904", "style", "serial", "expected"),
+    [(False, *moment) for moment in MOMENTS_1900] + [(True, *moment) for moment in MOMENTS_1904],
+)
+def test_dates_are_iso_8601_without_a_zone(
+    since_1904: bool, style: int, serial: str, expected: str | None, way: str
+) -> None:
+    cell = f'<c {{r}} s="{style}"><v>{serial}</v></c>'
+    decoded = read(cell, way=way, formats=STYLES, since_1904=since_1904)
+    assert tokens(decoded) == [serial if expected is None else f'"{expected}"']
+
+
+@pytest.mark.parametrize(
+    ("since_1904", "serial"),
+    [(False, "60"), (False, "60.5"), (False, "-1"), (False, "2958466"), (False, "4006381333931"),
+     (True, "-1"), (True, "2957004"), (True, "1e300")],
+)  # fmt: skip
+def test_a_date_that_does_not_exist_is_an_error(since_1904: bool, serial: str) -> None:
+    cell = f'<c {{r}} s="{DATE}"><v>{serial}</v></c>'
+    assert read(cell, formats=STYLES, since_1904=since_1904).code == DecodeCode.CELL_ERROR
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "written", ["2024-03-05", "2024-03-05T10:30:00", "2024-03-05T10:30:00.123Z", "10:30:00"]
+)
+def test_an_iso_date_cell_is_copied(written: str, way: str) -> None:
+    cell = f'<c {{r}} s="1" t="d"><v>{written}</v></c>'
+    assert tokens(read(cell, way=way, formats=STYLES)) == [f'"{written}"']
+
+
+def test_an_iso_date_cell_without_a_date_is_refused() -> None:
+    assert read('<c {r} t="d"><v>yesterday</v></c>').code == DecodeCode.RECORD_INVALID
+
+
+def test_a_date_style_leaves_text_and_booleans_alone() -> None:
+    cells = ['<c {r} s="1" t="str"><v>45356</v></c>', '<c {r} s="1" t="b"><v>1</v></c>']
+    assert tokens(read(*cells, formats=STYLES)) == ['"45356"', "true"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("General", Kind.NUMBER),
+        ("general", Kind.NUMBER),
+        ("0", Kind.NUMBER),
+        ("@", Kind.NUMBER),
+        ('0.00 "days"', Kind.NUMBER),
+        ('"sold "0" pcs this month"', Kind.NUMBER),
+        ("0.00\\ \\d", Kind.NUMBER),
+        ("#,##0.00_ ;[Red]\\-#,##0.00\\ ", Kind.NUMBER),
+        ("[$-409]#,##0", Kind.NUMBER),
+        ("[$USD-409] #,##0.00", Kind.NUMBER),
+        ("[Red]0;[Magenta]yyyy", Kind.NUMBER),
+        ('[>=1000]0,"k";0', Kind.NUMBER),
+        ("0.00E+00", Kind.NUMBER),
+        ("_-* #,##0.00\\ _d_h_-", Kind.NUMBER),
+        ("# ?/?", Kind.NUMBER),
+        ("", Kind.NUMBER),
+        ('"yyyy', Kind.NUMBER),
+        ("yyyy-mm-dd", Kind.DATE),
+        ("[$-F800]dddd\\,\\ mmmm\\ dd\\,\\ yyyy", Kind.DATE),
+        ("[$-409]d\\-mmm\\-yy;@", Kind.DATE),
+        ("mmm", Kind.DATE),
+        ("m/d", Kind.DATE),
+        ("[Red]yyyy", Kind.DATE),
+        ('ggge"年"m"月"', Kind.DATE),
+        ("YYYY\\.MM\\.DD", Kind.DATE),
+        ("h:mm", Kind.TIME),
+        ("mm:ss", Kind.TIME),
+        ("mm:ss.0", Kind.TIME),
+        ("h:mm AM/PM", Kind.TIME),
+        ("[$-F400]h:mm:ss\\ AM/PM", Kind.TIME),
+        ('hh"h"mm', Kind.TIME),
+        ("yyyy-mm-dd\\Thh:mm:ss.000", Kind.DATETIME),
+        ("m/d/yy h:mm", Kind.DATETIME),
+        ("h:mm d", Kind.DATETIME),
+        ("[h]:mm:ss", Kind.DURATION),
+        ("[mm]:ss", Kind.DURATION),
+        ("[ss].00", Kind.DURATION),
+    ],
+)
+def test_a_number_format_tells_dates_from_quantities(code: str, kind: Kind) -> None:
+    assert kind_of(code) is kind

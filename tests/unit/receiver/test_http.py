@@ -1,0 +1,98 @@
+"""From what httpx raises to what the domain calls it; settings of an origin."""
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from app.domain.delivery import NoAnswer, Silence
+from app.domain.errors import CallbackRefused
+from app.receiver.egress import EgressPolicy
+from app.receiver.http import HttpReceiver, OriginSettings
+from app.receiver.response import AnswerTooLarge
+from tests.support.clocks import ManualClock
+from tests.support.posting import a_message
+
+Respond = Callable[[httpx.Request], httpx.Response]
+
+
+def _receiver(respond: Respond) -> HttpReceiver:
+    return HttpReceiver(
+        egress=EgressPolicy(), clock=ManualClock(), transport=httpx.MockTransport(respond)
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (httpx.ConnectError("refused"), Silence.CONNECTION_FAILED),
+        (httpx.ReadError("reset"), Silence.CONNECTION_LOST),
+        (httpx.WriteError("reset"), Silence.CONNECTION_LOST),
+        (httpx.RemoteProtocolError("garbage"), Silence.PROTOCOL_ERROR),
+        (httpx.LocalProtocolError("line break"), Silence.PROTOCOL_ERROR),
+        (AnswerTooLarge("2 MiB"), Silence.ANSWER_TOO_LARGE),
+        (CallbackRefused("loopback"), Silence.URL_BLOCKED),
+        (TimeoutError(), Silence.TIMEOUT),
+    ],
+)
+async def test_every_failure_is_a_reply(error: Exception, reason: Silence) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    reply = await _receiver(respond).post(a_message("http://receiver.example/"), attempt=1)
+    assert isinstance(reply, NoAnswer)
+    assert reply.reason is reason
+    assert reply.detail
+
+
+async def test_cancellation_goes_through() -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await _receiver(respond).post(a_message("http://receiver.example/"), attempt=1)
+
+
+async def test_a_url_that_was_never_checked_is_blocked_before_anything_is_sent() -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("sent")
+
+    for url in ("http://user@receiver.example/", "ftp://receiver.example/", "", "http://[::1/"):
+        reply = await _receiver(respond).post(a_message(url), attempt=1)
+        assert isinstance(reply, NoAnswer)
+        assert reply.reason is Silence.URL_BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-Key", "a\r\nX-Forged: b"),
+        ("X-Key", "a\nb"),
+        ("X-Key", "a\0b"),
+        ("X-Key", "schlüssel"),
+        ("X-Key", ""),
+        ("X-Key", " padded"),
+        ("X Key", "a"),
+        ("X-Key:", "a"),
+        ("", "a"),
+        ("Host", "elsewhere.example"),
+        ("content-LENGTH", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("webhook-signature", "v1,forged"),
+    ],
+)
+def test_a_header_that_could_change_the_request_is_refused_at_the_start(
+    name: str, value: str
+) -> None:
+    with pytest.raises(ValueError, match="header"):
+        OriginSettings(headers={name: value})
+
+
+def test_settings_for_something_that_is_no_origin_are_refused_at_the_start() -> None:
+    with pytest.raises(CallbackRefused):
+        HttpReceiver(
+            egress=EgressPolicy(),
+            clock=ManualClock(),
+            origins={"receiver.example": OriginSettings()},
+        )
