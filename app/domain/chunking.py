@@ -35,7 +35,8 @@ class Chunker:
         self._record_start = resume.record_start
         self._start = resume.cursor
         self._chain = resume.chain
-        self._records: list[bytes] = []
+        self._runs: list[bytes] = []  # of records joined by commas: few and large
+        self._held = 0
         self._bytes = 2  # "[" and "]"
         self._unsafe = 0
         self._end = resume.cursor
@@ -44,7 +45,7 @@ class Chunker:
     @property
     def records_taken(self) -> int:
         """Records of the ingestion fed so far, those before the resume point included."""
-        return self._record_start + len(self._records)
+        return self._record_start + self._held
 
     def feed(self, batch: Batch) -> Iterator[Chunk]:
         """Take a batch; yield each chunk that it completed.
@@ -61,7 +62,10 @@ class Chunker:
         while taken < total:
             fit, full = self._fit(records, taken)
             if fit:
-                self._records += records[taken : taken + fit]
+                run = b",".join(records[taken : taken + fit])
+                self._bytes += len(run) + (self._held > 0)
+                self._runs.append(run)
+                self._held += fit
                 if batch.unsafe:
                     unsafe = batch.unsafe
                     self._unsafe += sum(unsafe.get(i, 0) for i in range(taken, taken + fit))
@@ -81,7 +85,7 @@ class Chunker:
         """
         if self._planned:
             raise self._changed(f"it ends at record {self.records_taken}")
-        if self._records:
+        if self._held:
             yield self._seal()
 
     def _fit(self, records: Sequence[bytes], taken: int) -> tuple[int, bool]:
@@ -91,23 +95,20 @@ class Chunker:
             # Invariant 2: what was cut before is cut there again, whatever the limits now say.
             need = self._planned[0].record_end - self.records_taken
             return min(need, left), need <= left
-        room = self._records_max - len(self._records) if self._records_max else left + 1
+        room = self._records_max - self._held if self._records_max else left + 1
         fit = min(left, room)
         if not self._bytes_max:
             return fit, fit == room
-        held, size = len(self._records), self._bytes
-        whole = size + sum(map(len, records[taken : taken + fit])) + fit - (not held)
-        if whole <= self._bytes_max:  # nearly always: batches are small, chunks are large
-            self._bytes = whole
-            return fit, fit == room
+        held, size = self._held, self._bytes
+        if size + sum(map(len, records)) + len(records) <= self._bytes_max:
+            return fit, fit == room  # nearly always: batches are small, chunks are large
         for i in range(taken, taken + fit):
-            grown = size + len(records[i]) + (held > 0)  # one comma before all but the first
-            if grown > self._bytes_max:
+            size += len(records[i]) + (held > 0)  # one comma before all but the first
+            if size > self._bytes_max:
                 if not held:
                     raise self._too_large(len(records[i]))
                 return i - taken, True
-            size, held = grown, held + 1
-        self._bytes = size
+            held += 1
         return fit, fit == room
 
     def _too_large(self, size: int) -> RecordError:
@@ -120,7 +121,7 @@ class Chunker:
         )
 
     def _seal(self) -> Chunk:
-        records = b"[" + b",".join(self._records) + b"]"
+        records = b"[" + b",".join(self._runs) + b"]"
         checksum = Checksum(sha256(records).hexdigest())
         planned = self._planned.popleft() if self._planned else None
         if planned is not None and planned.checksum != checksum:
@@ -143,7 +144,7 @@ class Chunker:
         self._number += 1
         self._record_start = ref.record_end
         self._start = self._end
-        self._records, self._bytes, self._unsafe = [], 2, 0
+        self._runs, self._held, self._bytes, self._unsafe = [], 0, 2, 0
         return Chunk(ref, records)
 
     def _changed(self, what: str) -> SourceError:
