@@ -5,17 +5,25 @@ Exit status: 0 done · 1 the ingestion stopped before it was complete · 2 wrong
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
+from app import __version__
 from app.cli import cancel, demo, generate, ingest, ls, receiver, status
 from app.cli import serve as serve
 from app.cli.service import Refused, Unreachable
 
-EXIT_STOPPED = 1
 EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
 EXIT_INTERRUPTED = 130
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ackline {__version__}")
+        raise typer.Exit
+
 
 cli = typer.Typer(
     name="ackline",
@@ -28,6 +36,15 @@ cli = typer.Typer(
 )
 for command in (serve, receiver, ingest, status, ls, cancel, generate, demo):
     command.add_to(cli)
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

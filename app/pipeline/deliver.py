@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
 from app.domain.chunk import Chunk, ResumePoint
 from app.domain.delivery import ChunkSent, Commit, Fail, FastForward, Message, Pause, Rewind
 from app.domain.events import ChunkAcked
-from app.domain.ingestion import Ingestion
+from app.domain.ingestion import Ingestion, State
 from app.pipeline.lookahead import Lookahead
 from app.pipeline.settle import Rest, Settler
 from app.ports import Clock, Detected, EventSink, Lease, Ledger, Reader, Reading, ReadJob, SourceEnd
@@ -99,6 +99,8 @@ class Delivery:
             )
             if not isinstance(verdict, Commit):
                 return verdict
+            # WAITING, if it was, is over: the next chunk has all its attempts and time again.
+            ingestion = replace(ingestion, state=State.RUNNING, waiting_since=None)
             upcoming = ahead.ready()
             then_stage = None
             if isinstance(upcoming, Chunk) and upcoming.ref.number >= cut_end:

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from app.domain.errors import Failure, StoreError
+from app.domain.errors import Failure, StaleLease, StoreError
 from app.domain.events import StateChanged, WorkerTrouble
 from app.domain.identity import IngestionId
 from app.domain.ingestion import State
@@ -123,13 +123,19 @@ class Supervisor:
             self._to_abort.discard(lease.ingestion_id)
 
     async def _contained(self, action: Callable[[], Awaitable[None]], lease: Lease) -> None:
-        """Do a last thing for an ingestion; if the store fails, the lease runs out instead."""
-        try:
-            await action()
-        except StoreError as error:
-            self._crew.events.emit(
-                WorkerTrouble(f"{lease.ingestion_id}: {error.code}: {error.message}")
-            )
+        """Do a last thing for an ingestion, as soon as the store lets us (faults D1–D3)."""
+        while True:
+            try:
+                return await action()
+            except StaleLease:
+                return  # Invariant 9: another worker has it, and will do what is to be done.
+            except StoreError as error:
+                self._crew.events.emit(
+                    WorkerTrouble(f"{lease.ingestion_id}: {error.code}: {error.message}")
+                )
+            if self._draining.is_set():
+                return  # The lease ends with this process.
+            await self._crew.clock.sleep(LOOK_S)
 
     async def _renew(self) -> None:
         while True:

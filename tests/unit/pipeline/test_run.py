@@ -112,6 +112,23 @@ async def test_the_time_waited_before_a_restart_counts(bench: Bench) -> None:
     assert (await bench.store.catalog.get(lease.ingestion_id)).state is State.FAILED
 
 
+async def test_who_was_waited_for_before_a_restart_and_came_back_has_all_its_time_again(
+    bench: Bench,
+) -> None:
+    bench.policy = RetryPolicy(attempts_max=2, wait_s_max=3600)
+    bench.receiver.script = [Do(lambda: bench.clock.advance(3600)), Before(LOST), Before(LOST)]
+    await bench.submit()
+    lease, _ = await bench.claim()
+    await bench.store.ledger.move(lease, State.WAITING)
+    await bench.store.ledger.release(lease)
+
+    lease, _ = await bench.claim()
+    await Run(bench.crew, lease).advance()
+
+    assert (await bench.store.catalog.get(lease.ingestion_id)).failure is None
+    bench.assert_all_arrived_once()
+
+
 @pytest.mark.parametrize("down_to", [0, 1, 2])
 async def test_a_receiver_that_lost_its_state_gets_the_same_chunks_again(
     bench: Bench, down_to: int

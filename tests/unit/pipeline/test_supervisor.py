@@ -204,3 +204,24 @@ async def test_a_store_that_fails_for_a_while_does_not_end_the_supervision(bench
         await shop.until(await shop.submit("f"), State.COMPLETED)
 
     assert any(isinstance(event, WorkerTrouble) for event in bench.heard.events)
+
+
+async def test_the_end_of_a_broken_run_is_written_once_the_store_is_back(bench: Bench) -> None:
+    move, failures = bench.store.ledger.move, 2
+
+    async def failing(*args: object, **kwargs: object) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StoreUnavailable("disk full")
+        await move(*args, **kwargs)  # type: ignore[arg-type]
+
+    class Broken(StrictReceiver):
+        async def post(self, message: Message, *, attempt: int) -> Reply:
+            raise ZeroDivisionError
+
+    bench.store.ledger.move = failing  # type: ignore[method-assign]
+    shop = Shop(bench)
+    shop.receivers.of["broken"] = Broken()
+    async with shop.open():
+        await shop.until(await shop.submit("broken"), State.FAILED)
