@@ -128,13 +128,13 @@ class Supervisor:
             try:
                 return await action()
             except StaleLease:
-                return  # Invariant 9: another worker has it, and will do what is to be done.
+                return None  # Invariant 9: another worker has it, and will do what is to be done.
             except StoreError as error:
                 self._crew.events.emit(
                     WorkerTrouble(f"{lease.ingestion_id}: {error.code}: {error.message}")
                 )
             if self._draining.is_set():
-                return  # The lease ends with this process.
+                return None  # The lease ends with this process.
             await self._crew.clock.sleep(LOOK_S)
 
     async def _renew(self) -> None:

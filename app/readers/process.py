@@ -112,6 +112,8 @@ class _Child:
 
     async def tell(self, order: bytes) -> None:
         stdin = cast("asyncio.StreamWriter", self.process.stdin)
+        if stdin.is_closing():
+            return  # It has ended; uvloop would raise a RuntimeError at a write.
         try:
             stdin.write(order)
             await stdin.drain()

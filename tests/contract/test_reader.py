@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from app.domain.budget import ChunkLimits
 from app.domain.chunk import Boundary, Chunk, ResumePoint
@@ -215,3 +216,35 @@ def _children() -> set[int]:
     """Process ids of this process's children, zombies included."""
     tasks = Path(f"/proc/{os.getpid()}/task")
     return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_reader_that_ended_while_the_last_chunk_was_delivered_is_taken_to_its_end(
+    tmp_path: Path,
+    job: Callable[..., ReadJob],
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """uvloop, the service's loop, raises where asyncio's own ignores a write into the void."""
+    order = job("1", "2", "3")
+
+    async def take_slowly() -> list[Reading]:
+        got: list[Reading] = []
+        async with aclosing(process_reader(tmp_path).read(order)) as readings:
+            async for reading in readings:
+                got.append(reading)
+                if bodies(got) == [b"[1,2]", b"[3]"]:
+                    await _ended(readings)
+        return got
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        got = runner.run(take_slowly())
+
+    assert got[-1] == SourceEnd(records_read=3)
+
+
+async def _ended(readings: AsyncGenerator[Reading, None]) -> None:
+    """Wait until the child has ended and the loop has seen its pipes close."""
+    process = readings.ag_frame.f_locals["child"].process
+    await process.wait()
+    while not process.stdin.is_closing():
+        await asyncio.sleep(0)

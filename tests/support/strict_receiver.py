@@ -305,15 +305,14 @@ async def serve(asked: argparse.Namespace) -> None:
     # Small, so that a sender is still sending while we hold our breath in the body.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     listener.bind(("127.0.0.1", asked.port))
-    server = await asyncio.start_server(receiver.connected, sock=listener, limit=HEAD_BYTES_MAX)
+    await asyncio.start_server(receiver.connected, sock=listener, limit=HEAD_BYTES_MAX)
     tell(port=listener.getsockname()[1])
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         partial(asyncio.StreamReaderProtocol, orders), sys.stdin
     )
-    async with server:
-        while order := await orders.readline():
-            receiver.obey(order.decode())
+    while order := await orders.readline():
+        receiver.obey(order.decode())
 
 
 if __name__ == "__main__":
