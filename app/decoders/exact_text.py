@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from json import JSONDecodeError
 
-from app.decoders.exactness import is_too_deep
 from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.canonical import Exact, canonical, too_deep
 from app.domain.errors import DecodeCode, DecodeError, RecordError
@@ -84,8 +83,6 @@ class ExactText:
             return Fault(too_deep(), start)
         except RecordError as error:
             return Fault(error, start)
-        if is_too_deep(record):
-            return Fault(too_deep(), start)
         if len(record) > RECORD_BYTES_MAX:
             return Fault(too_large(), start)
         return Value(record, end, self._exact.unsafe)

@@ -11,11 +11,10 @@ point, are a run of at least 16 characters out of digits and the point; and what
 """
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
-from app.domain.budget import DEPTH_MAX, DIGITS_MAX
-from app.domain.canonical import is_safe_fraction, is_safe_integer
+from app.domain.budget import DIGITS_MAX
+from app.domain.canonical import SHALLOW_LEVELS, is_safe_fraction, is_safe_integer
 
 _CLASSES: Final = bytes(
     ord("0") if byte in b"0123456789.+-" else ord("e") if byte in b"eE" else ord(" ")
@@ -31,15 +30,11 @@ _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(\.[0-9]++)?([eE][+-]?[0-9]++)?")
 _BEFORE_NUMBER: Final = frozenset(b" \t\n\r:,[")
 _AFTER_NUMBER: Final = frozenset(b" \t\n\r,]}")
 
-_TOKEN_BYTES: Final = 64
-"""How far to look to the left for the start of a token before looking all the way."""
-
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"{[]}")
 
-_GROUP: Final = 16
-"""Records whose brackets are counted together."""
+_TOKEN_BYTES: Final = 64
+"""How far to look to the left for the start of a token before looking all the way."""
 
 
 def is_plain(raw: bytes) -> bool:
@@ -57,30 +52,19 @@ def is_plain(raw: bytes) -> bool:
     )
 
 
-def any_too_deep(records: Sequence[bytes]) -> bool:
-    """Tell whether one of some records in canonical form is nested too deeply.
+def is_shallow(raw: bytes) -> bool:
+    """Tell whether nothing in ``raw`` is nested more than ``SHALLOW_LEVELS`` levels.
 
-    Most often settled for many at once: they have too few brackets all together.
+    Brackets in strings are taken for brackets: that makes it wrongly false at times. It is
+    wrongly true only where strings with brackets stand beside each bracket that they hide,
+    and then no two closing brackets follow each other, which is what the limit is about.
     """
-    for start in range(0, len(records), _GROUP):
-        group = records[start : start + _GROUP]
-        brackets = b"".join(group).translate(None, _NOT_BRACKETS)
-        if len(brackets) > 2 * DEPTH_MAX and any(map(is_too_deep, group)):
-            return True
-    return False
-
-
-def is_too_deep(record: bytes) -> bool:
-    """Tell whether a record in canonical form is nested more than ``DEPTH_MAX`` levels."""
-    if len(record.translate(None, _NOT_BRACKETS)) <= 2 * DEPTH_MAX:
-        return False
-    # With the strings gone only brackets tell the depth; each pass takes off one level.
-    rest = _STRING.sub(b"", record).translate(_PARENTHESES, _NOT_BRACKETS)
-    for _ in range(DEPTH_MAX):
-        rest = rest.replace(b"()", b"")
-        if not rest:
-            return False
-    return True
+    brackets = raw.translate(_PARENTHESES, _NOT_BRACKETS)
+    for _ in range(SHALLOW_LEVELS):
+        if not brackets:
+            break
+        brackets = brackets.replace(b"()", b"")  # takes off the innermost level
+    return not brackets
 
 
 def _is_unsafe_at(text: bytes, mark: bytes, raw: bytes, classes: bytes) -> bool:

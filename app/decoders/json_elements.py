@@ -25,11 +25,11 @@ from app.decoders.exact_text import (
     skip_space,
     too_large,
 )
-from app.decoders.exactness import any_too_deep, is_plain
+from app.decoders.exactness import is_plain, is_shallow
 from app.decoders.json_marks import Mark, learn
 from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
-from app.domain.canonical import DuplicateKeys
+from app.domain.canonical import DuplicateKeys, Encoded, Json
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.ingestion import DecodeOptions
@@ -121,7 +121,7 @@ class Elements:
             if self._mark is None or hit < 0:
                 break
             raw = window.data[window.at : hit + self._mark.comma]
-            if not is_plain(raw):
+            if not is_plain(raw) or not is_shallow(raw):
                 return None
             parsed = _parsed(raw)
             if parsed is not None:
@@ -143,19 +143,13 @@ class Elements:
             hit = window.data.find(pattern, window.at)
         return hit
 
-    def _encoded(self, values: list[object], *, end: int, closed: bool = False) -> _Stretch | None:
+    def _encoded(self, values: list[Json], *, end: int, closed: bool = False) -> _Stretch | None:
         """Encode parsed elements; nothing when one of them needs a closer look."""
         if not values:
             return None
         if not self._keep:
             return _Stretch(end=end, closed=closed)
-        try:
-            records = [orjson.dumps(value, None, orjson.OPT_SORT_KEYS) for value in values]
-        except orjson.JSONEncodeError:  # Too deep for the encoder.
-            return None
-        if any_too_deep(records):
-            return None
-        return _Stretch(records=records, end=end, closed=closed)
+        return _Stretch(records=Encoded(values), end=end, closed=closed)
 
     # ---- the exact path
 
@@ -232,7 +226,7 @@ class Elements:
         return value
 
 
-def _parsed(raw: bytes) -> tuple[list[object], int, bool] | None:
+def _parsed(raw: bytes) -> tuple[list[Json], int, bool] | None:
     """Parse the content of an array, or what is before its end if it ends within ``raw``.
 
     Returns the elements, how many bytes of ``raw`` they are, and whether a ``]`` follows.

@@ -16,15 +16,15 @@ _SPANS_MAX: Final = 32
 _LEFT_MAX: Final = 4
 """Characters of the record before the comma that a mark may hold."""
 
-# What follows a record, from the most telling to the plainest: as far as the first key,
-# the first quote, the next character, the comma.
+# What follows a record, the preferred first among equals: as far as the first key, the
+# first quote, the comma, the next character (last: numbers in order often begin alike).
 _RIGHTS = tuple(
     re.compile(r"[ \t\n\r]*," + rest, re.DOTALL)
     for rest in (
         r'[ \t\n\r]*\{[ \t\n\r]*"(?:[^"\\]|\\.){0,64}"',
         r'[ \t\n\r]*\{[ \t\n\r]*"',
-        r"[ \t\n\r]*[^ \t\n\r]",
         r"",
+        r"[ \t\n\r]*[^ \t\n\r]",
     )
 )
 
@@ -48,11 +48,13 @@ def learn(text: str, spans: Sequence[tuple[int, int]]) -> Mark | None:
     spans = spans[-_SPANS_MAX:]
     if not spans:
         return None
-    stretch = text[spans[0][0] : spans[-1][1] + 200]
+    first, last = spans[0][0], spans[-1][1]
     best: tuple[float, int] = (0.0, 0)
     found: Mark | None = None
     for pattern, left, hits in _candidates(text, spans):
-        rating = (hits / max(hits, stretch.count(pattern)), hits)
+        # In the stretch that the spans cover, the mark of the last one included.
+        everywhere = text.count(pattern, first, last + len(pattern) - left)
+        rating = (hits / max(hits, everywhere), hits)
         if rating > best:
             best = rating
             comma = left + pattern[left:].index(",")

@@ -15,8 +15,8 @@ from app.decoders.exact_text import (
     not_utf8,
     skip_space,
 )
-from app.decoders.exactness import is_too_deep
-from app.domain.canonical import DuplicateKeys
+from app.domain.canonical import DuplicateKeys, canonical
+from app.domain.errors import RecordError
 from app.domain.ingestion import DecodeOptions
 
 
@@ -35,12 +35,9 @@ class LoneValue:
         """
         if plain and self.may_be_fast:
             try:
-                record = orjson.dumps(orjson.loads(raw), None, orjson.OPT_SORT_KEYS)
-            except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-                pass  # The exact path says what is wrong.
-            else:
-                if not is_too_deep(record):
-                    return Value(record, len(raw), 0)
+                return Value(canonical(orjson.loads(raw)), len(raw), 0)
+            except (orjson.JSONDecodeError, RecordError):
+                pass  # The exact path says what is wrong, and where.
         try:
             text, length = codecs.utf_8_decode(raw)
         except UnicodeDecodeError as error:

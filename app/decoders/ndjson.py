@@ -6,11 +6,12 @@ from typing import assert_never
 import orjson
 
 from app.decoders.exact_text import Cut, Fault, Value, malformed, too_large
-from app.decoders.exactness import any_too_deep, is_plain
+from app.decoders.exactness import is_plain, is_shallow
 from app.decoders.lone_value import LoneValue
 from app.decoders.resume import from_cursor
 from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
+from app.domain.canonical import Encoded
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.ingestion import DecodeOptions
@@ -69,20 +70,18 @@ class NdjsonDecoder:
             if not window.more():
                 return len(window.data)  # The last line, without a line feed.
 
-    def _fast(self, raw: bytes) -> list[bytes] | None:
+    def _fast(self, raw: bytes) -> Encoded | None:
         """Decode lines whose numbers are plain; nothing when one needs a closer look.
 
         Each line by itself: joined together, two values on a line would go unnoticed.
         """
-        if not self._line.may_be_fast or len(raw) > RECORD_BYTES_MAX:
+        if not self._line.may_be_fast or len(raw) > RECORD_BYTES_MAX or not is_shallow(raw):
             return None
         lines = raw.removesuffix(b"\n").split(b"\n")
-        loads, dumps, sort = orjson.loads, orjson.dumps, orjson.OPT_SORT_KEYS
         try:
-            records = [dumps(loads(line), None, sort) for line in lines]
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return Encoded(list(map(orjson.loads, lines)))
+        except orjson.JSONDecodeError:
             return None
-        return None if any_too_deep(records) else records
 
     def _one_by_one(
         self, window: Window, end: int, start: Cursor, *, plain: bool

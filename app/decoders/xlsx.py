@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from app.decoders.xlsx_package import Part, open_package
+from app.decoders.xlsx_pending import Pending
 from app.decoders.xlsx_records import Columns, Records, has_value
 from app.decoders.xlsx_rows import Row, sheet_rows
 from app.decoders.xlsx_strings import SharedStrings, open_strings
@@ -25,10 +26,6 @@ from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError, IngestError, Place, SourceError
 from app.domain.ingestion import DecodeOptions
 from app.ports import Source
-
-_BATCH_RECORDS_MAX = 256
-_BATCH_BYTES_MAX = 256 * 1024
-"""Of canonical JSON. A row of a few bytes can become a record of many thousand nulls."""
 
 
 class _Opened:
@@ -45,6 +42,10 @@ class _Opened:
         """Bytes of the source."""
         self.in_header = Meanings(workbook, strings, Exact(numbers=Numbers.STRING))
         """A header is text, so its numbers are."""
+
+    def position(self) -> int:
+        """Return how many bytes of the source were consumed, about."""
+        return int(self.part.progress * self.size)
 
 
 class XlsxDecoder:
@@ -64,7 +65,7 @@ class XlsxDecoder:
             if self._options.sheet is None:
                 found["sheet"] = opened.sheet.name
             if self._options.header_row is None:
-                header = self._header(sheet_rows(opened.part), opened)
+                header = self._header(sheet_rows(opened.part, opened.sheet.name), opened)
                 if header:
                     found["header_row"] = str(header.number)
         return found
@@ -74,9 +75,9 @@ class XlsxDecoder:
         with self._opened() as opened:
             exact = Exact(numbers=self._options.numbers)
             meanings = Meanings(opened.workbook, opened.strings, exact)
-            rows = sheet_rows(opened.part)
+            rows = sheet_rows(opened.part, opened.sheet.name)
             columns = Columns(opened.sheet.name, self._header(rows, opened), opened.in_header)
-            records = Records(columns, meanings, opened.strings)
+            records = Records(columns, meanings)
             yield from _batches(opened, rows, records, exact, cursor)
 
     @contextmanager
@@ -121,53 +122,27 @@ def _batches(
     opened: _Opened, rows: Iterator[Row], records: Records, exact: Exact, cursor: Cursor
 ) -> Iterator[Batch]:
     """Yield what follows the header, the good records before an error included."""
-    skip, index, row_number = cursor.skip, 0, 0
-    pending = _Pending()
+    skip = cursor.skip
+    pending = Pending(records, cursor)
     failure: IngestError | None = None
     try:
         for row in rows:
-            row_number = row.number
             if skip:
                 skip -= records.is_record(row)
                 continue
             exact.unsafe = 0
-            record = records.record(row, index)
-            if record is None:
-                continue
-            index += 1
-            if pending.add(record, exact.unsafe):
-                yield pending.batch(cursor, index, opened)
-                pending = _Pending()
+            record = records.record(row, pending.end)
+            if record is not None and pending.add(
+                record, row, unsafe=exact.unsafe, longest=opened.strings.longest
+            ):
+                yield from pending.batch(opened.position())
         opened.strings.finish()
     except DecodeError as error:
         failure = error
-        if error.place is None:
-            error.place = Place(record=index, cell=f"{opened.sheet.name}!{row_number + 1}")
+        if error.place is None or error.place.record is None:
+            error.place = replace(error.place or Place(), record=pending.end)
     except SourceError as error:
         failure = error
-    if pending.records:
-        yield pending.batch(cursor, index, opened)
+    yield from pending.batch(opened.position())
     if failure:
         raise failure
-
-
-class _Pending:
-    """Records on their way into a batch."""
-
-    def __init__(self) -> None:
-        self.records: list[bytes] = []
-        self._unsafe: dict[int, int] = {}
-        self._bytes = 0
-
-    def add(self, record: bytes, unsafe: int) -> bool:
-        """Take a record; tell whether that is enough for a batch."""
-        if unsafe:
-            self._unsafe[len(self.records)] = unsafe
-        self.records.append(record)
-        self._bytes += len(record)
-        return len(self.records) >= _BATCH_RECORDS_MAX or self._bytes >= _BATCH_BYTES_MAX
-
-    def batch(self, cursor: Cursor, end: int, opened: _Opened) -> Batch:
-        """Return the batch; ``end`` counts the records from ``cursor`` to its last."""
-        start = replace(cursor, skip=cursor.skip + end - len(self.records))
-        return Batch(self.records, start, int(opened.part.progress * opened.size), self._unsafe)

@@ -4,22 +4,17 @@ Rows in the shape that spreadsheet programs write are read by a regular expressi
 accounts for every character; any other row, however odd, by expat (`xlsx_xml`).
 """
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from app.decoders.xlsx_package import Part
+from app.decoders.xlsx_references import COLUMNS_MAX, ROWS_MAX, resolved
+from app.decoders.xlsx_usual_row import UsualRow
 from app.decoders.xlsx_xml import Markup, unescape_text, unescaped, whole_elements
 from app.domain.budget import RECORD_BYTES_MAX
-from app.domain.errors import DecodeCode, DecodeError
-
-ROWS_MAX = 1_048_576
-"""Source: the limits of Excel; so is the next."""
-
-COLUMNS_MAX = 16_384
+from app.domain.errors import DecodeCode, DecodeError, Place
 
 UNCACHED = "\0 formula without a cached value"
 """Stands in for the attributes of such a cell. No document can contain it: NUL is not XML."""
@@ -29,13 +24,13 @@ EMPTY_TEXT = "\0 empty string"
 
 
 class Row(NamedTuple):
-    """One row; the three sequences are parallel, one member per cell as written."""
+    """One row; the three sequences are parallel."""
 
     number: int
     """1-based, strictly ascending."""
 
     columns: tuple[str, ...]
-    """``A`` … ``XFD``; ``""``: the one after the cell before."""
+    """``A`` … ``XFD``. In no order; among those with a text, none comes twice."""
 
     attributes: tuple[str, ...]
     """Attributes as written but for ``r``, such as `` s="3" t="s"``; `UNCACHED`, `EMPTY_TEXT`."""
@@ -70,30 +65,30 @@ def _patterns(prefix: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
         rf"(?:<{p}f(?:\s[^<>/]*)?(?:/>|>[^<]*</{p}f>))?"
         rf'(?:<{p}v>|(<{p}is>)<{p}t(?:\sxml:space="preserve")?>)'
         rf"([^<]+)(?(4)</{p}t></{p}is>|</{p}v>)"
-        rf"|<{p}v\s?/>|<{p}v></{p}v>"
         rf")?</{p}c>)|(\S[\s\S]*)"
     )
     return re.compile(row), re.compile(cell)
 
 
-def sheet_rows(part: Part) -> Iterator[Row]:
+def sheet_rows(part: Part, sheet: str) -> Iterator[Row]:
     """Yield the rows of a sheet that have cells, in order, and read the part to its end.
 
-    The dimension that the sheet claims is not looked at.
+    The dimension that the sheet claims is not looked at. ``sheet`` is its name, for places.
 
     Raises
     ------
     DecodeError
         The part is damaged, its rows are out of order, or it is no worksheet.
     """
-    return _SheetRows(part).rows()
+    return _SheetRows(part, sheet).rows()
 
 
 class _SheetRows:
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, sheet: str) -> None:
         self._part = part
+        self._sheet = sheet
         self._markup = _SheetMarkup(part.name)
-        self._shapes = _Shapes(self._markup)
+        self._usual = UsualRow()
         self._last = 0
         self._known: set[str] = set()
         """Attributes of cells and rows, known to be well-formed and without ``r``."""
@@ -106,8 +101,9 @@ class _SheetRows:
                     yield from self._taken()
                 if block:
                     yield from self._plain_rows(block)
-        except DecodeError:
+        except DecodeError as error:
             yield from self._taken()  # the good ones before the bad place
+            error.place = error.place or self._place()
             raise
         if not markup.sheet_seen:
             raise markup.malformed("it is not a worksheet: it has no rows element")
@@ -118,33 +114,34 @@ class _SheetRows:
         for named, cells in taken:
             columns, numbers, attributes, texts = zip(*cells, strict=True) if cells else ((),) * 4
             number = self._agreed(named, numbers, self._last)
-            if not self._last < number <= ROWS_MAX:
-                raise self._misplaced(number)
-            self._last = number
-            if cells:
-                yield Row(number, columns, attributes, tuple(map(unescape_text, texts)))
+            plain = tuple(map(unescape_text, texts))
+            row = Row(number, self._resolved(columns, number), attributes, plain)
+            yield from self._next(row)
 
     def _plain_rows(self, block: str) -> Iterator[Row]:
         """Read a block from `whole_elements`, leaving to expat what is not plain."""
-        markup, shapes = self._markup, self._shapes
+        markup, usual, known = self._markup, self._usual, self._known
         close = f"</{markup.prefix}row>"
         escaped = "&" in block or "_x" in block
         pieces = block.split(close)
         pieces.pop()  # what follows the last end tag: nothing
         for piece in pieces:
-            row = shapes.row(piece, self._last) or self._plain_row(piece)
+            fits = usual.read(piece)
+            if fits and (fits[1] in known or self._knows(fits[1:2])):
+                number = int(fits[0] or self._last + 1)
+                row: Row | None = Row(number, usual.columns, usual.attributes, fits[2])
+            else:
+                row = self._plain_row(piece)
             if row and escaped:
                 row = _without_escapes(row)
             if row is None:
                 markup.feed(piece + close)
                 yield from self._taken()
-                continue
-            number = row.number
-            if not self._last < number <= ROWS_MAX:
-                raise self._misplaced(number)
-            self._last = number
-            if row.columns:
+            elif self._last < row.number <= ROWS_MAX and row.columns:
+                self._last = row.number
                 yield row
+            else:
+                yield from self._next(row)
 
     def _plain_row(self, piece: str) -> Row | None:
         """Read a row that may have any shape; ``None`` when it is not plain."""
@@ -161,20 +158,33 @@ class _SheetRows:
         cells = cell.findall(piece, found.end())
         if not cells:
             return Row(int(found[1] or last + 1), (), (), ())
-        columns, numbers, attributes, inlines, texts, odd = zip(*cells, strict=True)
+        letters, numbers, attributes, inlines, texts, odd = zip(*cells, strict=True)
         if any(odd) or not self._knows(attributes):
             return None
         named = found[1] or ""
-        if numbers.count(named) == len(numbers):
-            self._shapes.learn(
-                named=named,
-                row=found[2],
+        agree = numbers.count(named) == len(numbers)
+        number = int(named) if agree and named else self._agreed(named, numbers, last)
+        columns = self._resolved(letters, number)
+        if agree:
+            self._usual.learn(
+                prefix=self._markup.prefix,
+                named=bool(named),
                 columns=columns,
                 attributes=attributes,
                 inlines=inlines,
                 texts=texts,
             )
-        return Row(self._agreed(named, numbers, last), columns, attributes, texts)
+        return Row(number, columns, attributes, texts)
+
+    def _next(self, row: Row) -> Iterator[Row]:
+        """Yield a row, unless it has no cells. Raises `DecodeError` when it is not the next."""
+        if not self._last < row.number <= ROWS_MAX:
+            raise self._malformed(
+                f"row {row.number} follows row {self._last}; rows must ascend up to {ROWS_MAX}"
+            )
+        self._last = row.number
+        if row.columns:
+            yield row
 
     def _knows(self, attributes: Sequence[str]) -> bool:
         """Tell whether all of these are well-formed and without ``r``, and remember it."""
@@ -194,13 +204,22 @@ class _SheetRows:
         claimed = {int(text) for text in (named, *numbers) if text} or {last + 1}
         number = claimed.pop()
         if claimed:
-            raise self._markup.malformed(f"a row after row {last} has cells of different rows")
+            raise self._malformed(f"a row after row {last} has cells of different rows")
         return number
 
-    def _misplaced(self, number: int) -> DecodeError:
-        return self._markup.malformed(
-            f"row {number} follows row {self._last}; rows must ascend up to {ROWS_MAX}"
-        )
+    def _malformed(self, why: str) -> DecodeError:
+        error = self._markup.malformed(why)
+        error.place = self._place()
+        return error
+
+    def _place(self) -> Place:
+        return Place(cell=f"{self._sheet}!{self._last + 1}")
+
+    def _resolved(self, columns: tuple[str, ...], number: int) -> tuple[str, ...]:
+        found = resolved(columns) if columns else ()
+        if found is None:
+            raise self._malformed(f"row {number} holds a cell twice, or one beyond column XFD")
+        return found
 
 
 def _without_escapes(row: Row) -> Row | None:
@@ -214,101 +233,6 @@ def _without_escapes(row: Row) -> Row | None:
     if "_x" in joined:
         row = row._replace(texts=tuple(map(unescape_text, row.texts)))
     return row
-
-
-class _Shapes:
-    """The shapes that rows had lately: most rows repeat one.
-
-    A pattern for one shape, with columns, types and styles in it, reads a row three times
-    as fast as the pattern for any cell.
-    """
-
-    _KEPT = 4
-    _SEEN_BEFORE = 3
-    _MADE_MAX = 64
-    """Making a pattern costs as much as reading some hundred rows: only for what recurs."""
-    _CELLS_MAX = 200
-
-    def __init__(self, markup: Markup) -> None:
-        self._markup = markup
-        self._kept: list[_Shape] = []
-        self._seen: dict[tuple[object, ...], int] = {}
-        self._made = 0
-
-    def row(self, piece: str, last: int) -> Row | None:
-        """Read the row after row ``last``; ``None`` when it has no known shape."""
-        for at, shape in enumerate(self._kept):
-            found = shape.pattern.fullmatch(piece)
-            if found:
-                if at:
-                    self._kept.insert(0, self._kept.pop(at))
-                groups = found.groups()
-                number = int(groups[0] or last + 1)
-                return Row(number, shape.columns, shape.attributes, groups[1:])
-        return None
-
-    def learn(
-        self,
-        *,
-        named: str,
-        row: str,
-        columns: tuple[str, ...],
-        attributes: tuple[str, ...],
-        inlines: tuple[str, ...],
-        texts: tuple[str, ...],
-    ) -> None:
-        """Take the shape of a row that was read otherwise.
-
-        Either it and its cells all say their number, ``named``, or none does.
-        """
-        if self._made >= self._MADE_MAX or len(columns) > self._CELLS_MAX:
-            return
-        valued = tuple(map(bool, texts))
-        key = (bool(named), row, columns, attributes, inlines, valued)
-        if len(self._seen) > 200:
-            self._seen.clear()
-        self._seen[key] = seen = self._seen.get(key, 0) + 1
-        # Cells that do not say their column count, so none of them can be left out.
-        enough = any(valued) if named else all(valued)
-        if seen % self._SEEN_BEFORE or not enough:
-            return
-        self._made += 1
-        p = re.escape(self._markup.prefix)
-        formula = rf"(?:<{p}f(?:\s[^<>/]*)?(?:/>|>[^<]*</{p}f>))?"
-        own = r' r="([0-9]{1,7})"' if named else "()"
-        parts = [rf"\s*<{p}row{own}{re.escape(row)}>"]
-        for column, attribute, inline, value in zip(
-            columns, attributes, inlines, valued, strict=True
-        ):
-            own = rf' r="{column}\1"' if named else ""
-            parts.append(rf"<{p}c{own}{re.escape(attribute)}")
-            if not value:
-                parts.append("/>")
-            elif inline:
-                tag = rf'<{p}is><{p}t(?:\sxml:space="preserve")?>'
-                parts.append(rf">{tag}([^<]+)</{p}t></{p}is></{p}c>")
-            else:
-                parts.append(rf">{formula}<{p}v>([^<]+)</{p}v></{p}c>")
-        self._kept.insert(
-            0,
-            _Shape(
-                re.compile("".join(parts)),
-                tuple(itertools.compress(columns, valued)),
-                tuple(itertools.compress(attributes, valued)),
-            ),
-        )
-        del self._kept[self._KEPT :]
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    pattern: re.Pattern[str]
-    """Matches a row but for its end tag. Groups: its number, and the text of each value."""
-
-    columns: tuple[str, ...]
-    """Of the cells with a value; so are the attributes."""
-
-    attributes: tuple[str, ...]
 
 
 class _SheetMarkup(Markup):

@@ -48,7 +48,8 @@ class SharedStrings:
 
     def __init__(self, part: Part | None) -> None:
         self._blocks = _string_blocks(part) if part else iter(())
-        self._kept: list[str] = []
+        self.kept: list[str] = []
+        """Those from the first on that are in memory."""
         self._kept_bytes = 0
         self._spill: _Spill | None = None
         self.longest = 0
@@ -62,7 +63,7 @@ class SharedStrings:
         DecodeError
             There are fewer, or the table is damaged.
         """
-        kept = self._kept
+        kept = self.kept
         if 0 <= index < len(kept):
             return kept[index]
         while index >= len(self) and self._read_block():
@@ -80,7 +81,7 @@ class SharedStrings:
 
     def __len__(self) -> int:
         """Return how many were read so far."""
-        return len(self._kept) + (len(self._spill) if self._spill else 0)
+        return len(self.kept) + (0 if self._spill is None else len(self._spill))
 
     def finish(self) -> None:
         """Read what no cell asked for, to know that the table is whole. Raises `DecodeError`."""
@@ -89,7 +90,7 @@ class SharedStrings:
 
     def close(self) -> None:
         """Give the disk back."""
-        if self._spill:
+        if self._spill is not None:
             self._spill.close()
 
     def _read_block(self) -> bool:
@@ -98,7 +99,7 @@ class SharedStrings:
             return False
         self.longest = max(self.longest, max(map(len, block), default=0))
         if self._spill is None:
-            self._kept += block
+            self.kept += block
             self._kept_bytes += sum(map(getsizeof, block)) + len(block) * _REFERENCE_BYTES
             if self._kept_bytes > KEPT_BYTES_MAX:
                 self._spill = _Spill()
@@ -111,10 +112,11 @@ class _Spill:
     """Strings on disk: one file of text, one of where each ends."""
 
     def __init__(self) -> None:
-        with _disk():
-            self._texts: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close`
-            self._ends: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            self._ends.write(_END.pack(0))
+        with _disk(), ExitStack() as files:
+            self._texts: IO[bytes] = files.enter_context(tempfile.TemporaryFile(buffering=0))
+            self._ends: IO[bytes] = files.enter_context(tempfile.TemporaryFile(buffering=0))
+            _write(self._ends, _END.pack(0))
+            self._files = files.pop_all()
         self._count = 0
         self._bytes = 0
         self._cache: dict[int, str] = {}
@@ -158,8 +160,7 @@ class _Spill:
 
     def close(self) -> None:
         """Close the files, which deletes them."""
-        self._texts.close()
-        self._ends.close()
+        self._files.close()
 
 
 def _write(file: IO[bytes], content: bytes) -> None:

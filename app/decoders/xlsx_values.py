@@ -23,6 +23,7 @@ Meaning: TypeAlias = Callable[[str], Json]
 
 _ATTRIBUTE = re.compile(r"\s([A-Za-z_][\w:.-]*)=[\"']([^\"']*)[\"']")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_FRACTION = re.compile(r"-?[0-9]+\.[0-9]+")
 _INTEGER = re.compile(r"([+-]?)0*([0-9]+)")
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
@@ -89,23 +90,30 @@ class Meanings:
         return lru_cache(maxsize=4096)(moment) if kind is Kind.DATE else moment
 
     def _shared(self, text: str) -> Json:
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isdigit() and len(text) < 16 and text.isascii()):
             raise _invalid(f"{text[:40]!r} is not the index of a shared string")
-        return self._strings[int(text[:18])]
+        index = int(text)
+        kept = self._strings.kept
+        return kept[index] if index < len(kept) else self._strings[index]
 
     def _number(self, text: str) -> Json:
         if len(text) < 16:
             if text.isdigit() and text.isascii():
                 return int(text)
-            value = _double(text)
-            # At most 15 digits, so safe; what is shorter still, `is_safe_fraction` judges.
-            if abs(value) > 0.001 and not value.is_integer():
-                return value
+            if _FRACTION.fullmatch(text):
+                value = float(text)
+                # At most 14 digits; what is as small as to be unsafe goes on.
+                if abs(value) > 0.001 and not value.is_integer():
+                    return value
         return self._unusual(_double(text), text)
 
     def _unusual(self, value: float, text: str) -> Json:
         if not value.is_integer():
-            return self._exact.fraction(repr(value))
+            shortest = repr(value)
+            # At most 15 digits and the point: safe too, and most of what Excel writes.
+            if len(shortest) <= 16 and abs(value) > 0.001:
+                return value
+            return self._exact.fraction(shortest)
         if -SAFE_INTEGER_MAX <= value <= SAFE_INTEGER_MAX:
             return int(value)
         if digits := _INTEGER.fullmatch(text.strip()):

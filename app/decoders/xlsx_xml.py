@@ -10,13 +10,13 @@ exactly when the document is.
 """
 
 import codecs
+import itertools
 import re
 from collections.abc import Generator, Iterator
 from functools import lru_cache
 from typing import Protocol
 from xml.parsers import expat
 
-from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.errors import DecodeCode, DecodeError
 
 MAIN_NAMESPACES = (
@@ -28,8 +28,11 @@ MAIN_NAMESPACES = (
 DEPTH_MAX = 200
 """Nested elements. A sheet needs about ten."""
 
+TOKEN_BYTES_MAX = 1024 * 1024
+"""A tag or a comment, which expat holds until it ends, and reads again with every block."""
+
 _HELD_CHARACTERS_MAX = 1024 * 1024
-"""Text without the end of a row or string in it; beyond it expat takes over."""
+"""Text without the end of a row, of a string or of the head; beyond it expat takes over."""
 
 _CONTROLS = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -82,10 +85,11 @@ class Markup:
             ``MALFORMED``: it is not well-formed, or has a DOCTYPE.
         """
         piece = text.encode()
+        before = self._fed
         self._fed += len(piece)
         self._parse(piece, final=False)
-        if self._fed - self._parser.CurrentByteIndex > RECORD_BYTES_MAX:
-            raise self.malformed("a tag or text in it never ends")
+        if before - self._parser.CurrentByteIndex > TOKEN_BYTES_MAX:
+            raise self.malformed("a tag or comment in it does not end")
 
     def close(self) -> None:
         """Take the end of the document. Raises `DecodeError`."""
@@ -160,7 +164,7 @@ def whole_elements(part: Blocks, markup: Markup, *, parent: str, child: str) -> 
         yield from _rest(held, texts, markup)
         return
     close = f"</{prefix}{child}>"
-    for text in texts:
+    for text in itertools.chain([""], texts):
         held += text
         cut = held.rfind(close) + len(close)
         if cut < len(close):
@@ -193,7 +197,11 @@ def _opened(
         held += text
         found = tag.search(held)
         head = held[: found.end()] if found else held
-        if "<!" in head or head.count("<?") > head.startswith("<?xml") or len(head) > 1 << 20:
+        if (
+            "<!" in head
+            or head.count("<?") > head.startswith("<?xml")
+            or len(head) > _HELD_CHARACTERS_MAX
+        ):
             return held, None
         if found:
             markup.feed(head)

@@ -9,9 +9,10 @@ of their own. The decoders' fast path gives the same bytes; a property test comp
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 import orjson
 
@@ -25,6 +26,11 @@ SAFE_INTEGER_MAX = 2**53 - 1
 
 SAFE_DIGITS_MAX = 15
 """Significant decimal digits that survive a double and back. Contract 6.4."""
+
+SHALLOW_LEVELS = 16
+"""Levels that orjson is given at once. It reserves room in its buffer for every value but not
+for closing brackets: 64 of them in a row, or 128 in 3.13, may be written past its end, which
+corrupts the process. Source: https://github.com/ijl/orjson/issues/636"""
 
 
 class Numbers(StrEnum):
@@ -59,15 +65,83 @@ def canonical(value: Json) -> bytes:
         It holds an unpaired surrogate, or is nested too deeply.
     """
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:  # orjson.JSONEncodeError is a TypeError
-        if "surrogate" in str(error) or "UTF-8" in str(error):
-            raise RecordError(
-                DecodeCode.RECORD_INVALID,
-                "a string holds an unpaired surrogate, which is not a character",
-                remedy="Repair the \\uD800–\\uDFFF escape in the source.",
-            ) from error
-        raise too_deep() from error
+        if _is_shallow(value, SHALLOW_LEVELS):
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return _canonical_deep(value, DEPTH_MAX)
+    except orjson.JSONEncodeError as error:
+        raise RecordError(
+            DecodeCode.RECORD_INVALID,
+            "a string holds an unpaired surrogate, which is not a character",
+            remedy="Repair the \\uD800–\\uDFFF escape in the source.",
+        ) from error
+
+
+def _is_shallow(value: Json, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    members = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(
+        _is_shallow(member, levels - 1) for member in members if isinstance(member, dict | list)
+    )
+
+
+def _canonical_deep(value: Json, levels: int) -> bytes:
+    """Encode level by level what the encoder cannot take at once."""
+    if not isinstance(value, dict | list):
+        return orjson.dumps(value)
+    if not levels:
+        raise too_deep()
+    if isinstance(value, list):
+        return b"[%b]" % b",".join([_canonical_deep(member, levels - 1) for member in value])
+    members = [
+        orjson.dumps(key) + b":" + _canonical_deep(value[key], levels - 1) for key in sorted(value)
+    ]
+    return b"{%b}" % b",".join(members)
+
+
+class Encoded(Sequence[bytes]):
+    """Consecutive records in canonical form, encoded together.
+
+    Together they cost a third less to encode than one by one, and there is one object to
+    keep instead of hundreds. One that is asked for singly is encoded again.
+
+    Only for what orjson decoded, nested at most ``SHALLOW_LEVELS``.
+    """
+
+    __slots__ = ("_run", "_values")
+
+    def __init__(self, values: list[Json]) -> None:
+        self._values = values
+        self._run = _run(values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[bytes]": ...
+    def __getitem__(self, index: int | slice) -> "bytes | Sequence[bytes]":
+        if isinstance(index, slice):
+            return Encoded(self._values[index])
+        return _run([self._values[index]])
+
+    def joined(self, start: int, end: int) -> bytes:
+        """Return the records of a half-open range, joined by commas."""
+        if start == 0 and end == len(self._values):
+            return self._run
+        return _run(self._values[start:end])
+
+
+def _run(values: list[Json]) -> bytes:
+    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)[1:-1]
+
+
+def joined(records: Sequence[bytes], start: int, end: int) -> bytes:
+    """Return some of the records, joined by commas, as cheaply as they allow."""
+    if isinstance(records, Encoded):
+        return records.joined(start, end)
+    return b",".join(records[start:end])
 
 
 def too_deep() -> RecordError:

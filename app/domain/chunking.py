@@ -6,6 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from app.domain.budget import ChunkLimits
+from app.domain.canonical import joined
 from app.domain.chunk import Batch, Chunk, ChunkRef, ResumePoint
 from app.domain.errors import (
     DecodeCode,
@@ -62,7 +63,7 @@ class Chunker:
         while taken < total:
             fit, full = self._fit(records, taken)
             if fit:
-                run = b",".join(records[taken : taken + fit])
+                run = joined(records, taken, taken + fit)
                 self._bytes += len(run) + (self._held > 0)
                 self._runs.append(run)
                 self._held += fit
@@ -100,7 +101,7 @@ class Chunker:
         if not self._bytes_max:
             return fit, fit == room
         held, size = self._held, self._bytes
-        if size + sum(map(len, records)) + len(records) <= self._bytes_max:
+        if size + len(joined(records, 0, len(records))) < self._bytes_max:
             return fit, fit == room  # nearly always: batches are small, chunks are large
         for i in range(taken, taken + fit):
             size += len(records[i]) + (held > 0)  # one comma before all but the first

@@ -38,6 +38,7 @@ def decode(decoder: Decoder, cursor: Cursor | None = None) -> Decoded:
     decoded = Decoded()
     try:
         for batch in decoder.batches(cursor or Cursor()):
+            assert batch.records, "a batch is never empty"
             for index, count in batch.unsafe.items():
                 decoded.unsafe[len(decoded.records) + index] = count
             decoded.records += batch.records

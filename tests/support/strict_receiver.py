@@ -3,13 +3,14 @@
     python -m tests.support.strict_receiver --database FILE [--port N] [--seed N] [--secret S]
 
 Written from docs/receiver-contract.md alone, over asyncio streams; imports nothing of the
-product. With a seed it misbehaves, by a plan that depends on the seed and on how many
-requests came, and never more than three times in a row.
+product. With a seed it misbehaves, by a plan that depends on the seed alone, never
+more than three times in a row; every kind of fault comes before one comes again.
 
 It prints one JSON object a line: ``{"port": …}`` first, then ``{"closed": id}`` for each
 ingestion that ends, and ``{"at": phase}`` when it holds its breath. It takes orders on
 standard input: ``gate COUNT PHASE KIND`` stops it in a phase of the COUNT-th request from
-now whose kind contains KIND, until ``go``.
+now whose kind contains KIND, until ``go`` or another ``gate``; ``play FAULT`` has the next
+request meet this fault.
 """
 
 import argparse
@@ -40,14 +41,19 @@ from tests.support.strict_request import (
 )
 
 PHASES = ("head", "body", "received", "committed", "acked")
-BEFORE = ("500", "429", "503", "nack", "busy", "garbage", "empty", "drop", "damaged", "ack-500")
+LIES = ('"true"', "1", "nested", "other chunk", "500 with ack")
+"""Answers that look like an ACK, and are none."""
+
+BEFORE = ("500", "429", "503", "nack", "busy", "garbage", "empty", "drop", "damaged", *LIES)
 """Nothing is committed."""
 
-AFTER = ("drop", "reset", "truncated", "drip", '"true"', "1", "nested", "other chunk", "500")
+AFTER = ("drop", "reset", "truncated", "drip", *LIES)
 """It is committed, but the sender does not learn it; from a drip it does."""
 
+DECK = (*(f"before {one}" for one in BEFORE), *(f"after {one}" for one in AFTER), "forget")
+
 IN_A_ROW_MAX = 3
-FAULT_RATE = 0.25
+FAULT_RATE = 0.3
 HEAD_BYTES_MAX = 64 * 1024
 GONE_S = 0.2
 
@@ -97,6 +103,9 @@ class StrictReceiver:
         self._secret = secret
         self._lone = lone
         """Whether two requests of one ingestion at a time are wrong."""
+        self._plan = random.Random(seed)
+        self._deck: list[str] = []
+        self._orders: list[str] = []
         self._gate = Gate()
         self._heads = 0
         self._in_a_row: defaultdict[str, int] = defaultdict(int)
@@ -106,9 +115,12 @@ class StrictReceiver:
     def obey(self, order: str) -> None:
         match order.split():
             case ["gate", count, phase, kind]:
+                self._gate.open.set()
                 self._gate = Gate(int(count), phase, kind, counted=self._heads)
             case ["go"]:
                 self._gate.open.set()
+            case ["play", *words]:
+                self._orders.append(" ".join(words))
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader=reader, writer=writer)
@@ -186,79 +198,87 @@ class StrictReceiver:
                 self._book.anomaly(f"0.1: two requests of {ingestion_id} at the same time")
 
     async def _settle(self, wire: Wire, request: Request, event: Event) -> None:
-        plan, fault = self._misfortune(event)
+        fault = self._misfortune(event)
         number = self._book.arrived(event, request.body, fault)
         await self._pass("received", event.kind)
         if fault.startswith("before"):
-            await self._instead(wire, plan, fault.removeprefix("before "), event, number)
+            await self._instead(wire, fault.removeprefix("before "), event, number)
             return
         async with self._locks[event.ingestion_id]:
             if fault == "forget":
                 following = self._book.next_chunk(event.ingestion_id)
-                self._book.forget(event.ingestion_id, down_to=plan.randrange(following))
+                self._book.forget(event.ingestion_id, down_to=self._plan.randrange(following))
             answer = self._book.receive(event)
         await self._pass("committed", event.kind)
         clean = fault in ("", "forget", "after drip")
         # Noted before it goes out: what is not noted could otherwise be killed with us.
         self._book.answered(number, event, answer, clean=clean)
-        await self._answer(wire, plan, fault.removeprefix("after "), event, answer)
+        await self._answer(wire, fault.removeprefix("after "), event, answer)
         if clean and answer["ack"] and event.kind in (COMPLETED, FAILED, ABORTED):
             tell(closed=event.ingestion_id, kind=event.kind)
         await self._pass("acked", event.kind)
 
-    def _misfortune(self, event: Event) -> tuple[random.Random, str]:
-        """Draw what goes wrong: by the seed and the number of requests so far."""
-        plan = random.Random(f"{self._seed}:{self._heads}")
+    def _misfortune(self, event: Event) -> str:
+        """Draw what goes wrong; nothing, most of the time."""
+        if self._orders:
+            return self._orders.pop(0)
         row = self._in_a_row[event.ingestion_id]
-        unlucky = plan.random() < FAULT_RATE and event.kind in (CHUNK, COMPLETED)
-        if self._seed is None or not unlucky or row >= IN_A_ROW_MAX:
-            self._in_a_row[event.ingestion_id] = 0
-            return plan, ""
-        self._in_a_row[event.ingestion_id] += 1
-        if plan.random() < 0.05 and self._book.may_forget(event):
-            return plan, "forget"
-        kind = plan.choice(("before", "after"))
-        return plan, f"{kind} {plan.choice(BEFORE if kind == 'before' else AFTER)}"
+        self._in_a_row[event.ingestion_id] = 0
+        if self._seed is None or self._plan.random() >= FAULT_RATE or row >= IN_A_ROW_MAX:
+            return ""
+        if event.kind not in (CHUNK, COMPLETED):
+            return ""
+        self._deck = self._deck or self._plan.sample(DECK, len(DECK))
+        fault = self._deck.pop()
+        if fault == "forget" and not self._book.may_forget(event):
+            self._deck.insert(0, fault)
+            return ""
+        self._in_a_row[event.ingestion_id] = row + 1
+        return fault
 
-    async def _instead(
-        self, wire: Wire, plan: random.Random, fault: str, event: Event, number: int
-    ) -> None:
+    async def _instead(self, wire: Wire, fault: str, event: Event, number: int) -> None:
         """Answer without having received."""
+        self._book.answered(number, event, {"before": fault}, clean=False)
         said: Answer = {"ack": False}
         status, fields = HTTPStatus.OK, []
         match fault:
-            case "500":
-                status = HTTPStatus.INTERNAL_SERVER_ERROR
+            case "nack":
+                pass
+            case "500" | "401" | "410":
+                status = HTTPStatus(int(fault))
             case "429" | "503":
                 status = HTTPStatus(int(fault))
-                fields = [f"Retry-After: {int(plan.random() < 0.1)}"]
+                fields = [f"Retry-After: {int(self._plan.random() < 0.1)}"]
             case "busy":
                 said |= {"error": {"code": "BUSY", "message": "not now"}}
             case "damaged":
                 said |= {"error": "CHECKSUM_MISMATCH", "checksum": "0" * 64}
-            case "ack-500":
-                status, said = HTTPStatus.BAD_GATEWAY, {"ack": True}
+            case "garbage":
+                await wire.answer(status, b"<html>all is well</html>")
+                return
+            case "empty":
+                await wire.answer(status, b"")
+                return
             case "drop":
                 raise Broken
-        body = json.dumps(said).encode()
-        if fault in ("garbage", "empty"):
-            body = b"<html>all is well</html>" if fault == "garbage" else b""
-        self._book.answered(number, event, {"before": fault}, clean=False)
-        await wire.answer(status, body, *fields)
+            case _:
+                await self._lie(wire, fault, event)
+                return
+        await wire.answer(status, json.dumps(said).encode(), *fields)
 
-    async def _answer(
-        self, wire: Wire, plan: random.Random, fault: str, event: Event, answer: Answer
-    ) -> None:
+    async def _answer(self, wire: Wire, fault: str, event: Event, answer: Answer) -> None:
         """Answer, perhaps so that nobody can understand it."""
         body = json.dumps(answer).encode()
         match fault:
+            case "" | "forget":
+                await wire.answer(HTTPStatus.OK, body)
             case "drop":
                 raise Broken
             case "reset":
                 wire.writer.transport.abort()
                 raise Broken
             case "truncated":
-                await wire.answer(HTTPStatus.OK, body, cut=plan.randrange(1, len(body)))
+                await wire.answer(HTTPStatus.OK, body, cut=self._plan.randrange(1, len(body)))
                 raise Broken
             case "drip":
                 await wire.answer(HTTPStatus.OK, body, cut=len(body))
@@ -266,19 +286,27 @@ class StrictReceiver:
                     wire.writer.write(bytes((octet,)))
                     await wire.writer.drain()
                     await asyncio.sleep(0.001)
-                return
+            case _:
+                await self._lie(wire, fault, event)
+
+    async def _lie(self, wire: Wire, fault: str, event: Event) -> None:
+        status, said = HTTPStatus.OK, b'{"ack":true}'
+        match fault:
             case '"true"':
-                answer = {"ack": "true"}
+                said = b'{"ack":"true"}'
             case "1":
-                answer = {"ack": 1}
+                said = b'{"ack":1}'
             case "nested":
-                answer = {"answer": {"ack": True}}
+                said = b'{"answer":{"ack":true}}'
             case "other chunk":
-                # To a completion there is no chunk to name: then it is no JSON at all.
-                other = f"{event.ingestion_id}:{event.number + 1}"
-                answer = {"ack": True, "chunk_id": other} if event.kind == CHUNK else {}
-        status = HTTPStatus.INTERNAL_SERVER_ERROR if fault == "500" else HTTPStatus.OK
-        await wire.answer(status, json.dumps(answer).encode())
+                # To a completion there is no chunk to name: then it says nothing at all.
+                other = f'{{"ack":true,"chunk_id":"{event.ingestion_id}:{event.number + 1}"}}'
+                said = other.encode() if event.kind == CHUNK else b"{}"
+            case "500 with ack":
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+            case _:
+                raise ValueError(f"no such fault: {fault}")
+        await wire.answer(status, said)
 
 
 def tell(**words: object) -> None:

@@ -15,10 +15,32 @@ STRINGS = "xl/sharedStrings.xml"
 Part = str | bytes
 
 
-def archive(parts: Mapping[str, Part] | Sequence[tuple[str, Part]]) -> bytes:
+# Ours goes by relations alone; other readers ask for this.
+_CONTENT_TYPES = (
+    '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="rels" '
+    'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    + "".join(
+        f'<Override PartName="/xl/{part}.xml" ContentType="application/'
+        f'vnd.openxmlformats-officedocument.spreadsheetml.{kind}+xml"/>'
+        for part, kind in (
+            ("workbook", "sheet.main"),
+            ("worksheets/sheet1", "worksheet"),
+            ("sharedStrings", "sharedStrings"),
+            ("styles", "styles"),
+        )
+    )
+    + "</Types>"
+)
+
+
+def archive(
+    parts: Mapping[str, Part] | Sequence[tuple[str, Part]], *, compressed: bool = True
+) -> bytes:
     """Zip ``parts``; given as pairs, a name may come twice."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as package:
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w", method) as package:
         for name, content in parts.items() if isinstance(parts, Mapping) else parts:
             package.writestr(name, content)
     return file.getvalue()
@@ -69,7 +91,10 @@ def parts_of(
     sheets = sheets if sheets is not None else {"Products": rows}
     targets: list[tuple[str, str]] = []
     tabs = ""
-    parts: dict[str, Part] = {"_rels/.rels": relations(("officeDocument", "xl/workbook.xml"))}
+    parts: dict[str, Part] = {
+        "[Content_Types].xml": _CONTENT_TYPES,
+        "_rels/.rels": relations(("officeDocument", "xl/workbook.xml")),
+    }
     for number, (name, content) in enumerate(sheets.items(), 1):
         kind = "chartsheet" if name in charts else "worksheet"
         targets.append((kind, f"{kind}s/sheet{number}.xml"))

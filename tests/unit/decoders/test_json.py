@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from app.decoders.exact_text import Cut, ExactText, Fault, Value
 from app.decoders.json_array import JsonDecoder
 from app.domain.budget import BLOCK_BYTES, DEPTH_MAX, RECORD_BYTES_MAX
 from app.domain.canonical import DuplicateKeys, Numbers
@@ -209,6 +210,23 @@ def test_malformed_records_are_refused_at_their_place(
     assert decoded.error.place is not None
     assert (decoded.error.place.byte, decoded.error.place.line) == (byte, line)
     assert decoded.error.place.record in (good, None)
+
+
+@pytest.mark.parametrize("block", [16, 1000, BLOCK_BYTES])
+@pytest.mark.parametrize("damage", [",,", ",]", ":", "}", "]", '"', "{"])
+@pytest.mark.parametrize("record", ["7", '"a"', "[3]", '{"id":1,"n":[{"id":2},{"id":3}]}'])
+def test_damage_far_behind_the_start_is_found_on_the_fast_path_too(
+    record: str, damage: str, block: int
+) -> None:
+    many = ",".join([record] * 5000)
+    for good, text in (
+        (5000, f"[{many},{damage},{many}]"),
+        (4999, f"[{many}{damage}{record},{many}]"),
+    ):
+        decoded = read(text, None, block)
+        assert decoded.error is not None
+        assert decoded.records == [record.encode()] * len(decoded.records)
+        assert good <= len(decoded.records) <= 5001
 
 
 @BLOCKS
@@ -417,6 +435,59 @@ def test_endless_white_space_is_passed_in_little_memory() -> None:
     decoded = read(b"[" + blank + b"1," + blank + b"2]" + blank)
     assert decoded.error is None
     assert decoded.records == [b"1", b"2"]
+
+
+# ---- speed
+
+PRODUCT = '{"sku":"S#","price":20.00,"rate":1.50,"ean":4006381333931,"of":[{"sku":1},{"sku":2}]}'
+TREE = '{"id":#,"of":[{"id":1,"of":[]},{"id":2,"of":[]}],"n":"x"}'
+DIGEST = '{"sha":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c1#e00"}'
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [PRODUCT.replace("#", str(n)) for n in range(5000)],
+        [
+            PRODUCT.replace("#", str(n)).replace(",", ",\n   ").replace("{", "{\n   ")
+            for n in range(5000)
+        ],
+        [TREE.replace("#", str(n)) for n in range(5000)],
+        [DIGEST.replace("#", str(n)) for n in range(5000)],
+        [PRODUCT.replace("#", str(n)) for n in range(2500)]
+        + [DIGEST.replace("#", str(n)) for n in range(2500)],
+        [f'{{"k{n}":"\\u4e2d\\u00e9 5e5x","x":1}}' for n in range(5000)],
+        [f'"s{n}"' for n in range(50_000)],
+        [f"[{n},[{n}]]" for n in range(50_000)],
+        [str(n) for n in range(50_000)],
+    ],
+    ids=[
+        "products",
+        "indented",
+        "trees",
+        "digests",
+        "changing",
+        "keys",
+        "texts",
+        "arrays",
+        "numbers",
+    ],
+)
+def test_ordinary_records_go_the_fast_way(
+    texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exactly: list[int] = []
+    read_exactly = ExactText.read
+
+    def counting(self: ExactText, text: str, start: int) -> Value | Cut | Fault:
+        exactly.append(start)
+        return read_exactly(self, text, start)
+
+    monkeypatch.setattr(ExactText, "read", counting)
+    decoded = read("[" + ",\n".join(texts) + "]")
+    assert decoded.error is None
+    assert len(decoded.records) == len(texts)
+    assert len(exactly) < len(texts) / 4
 
 
 # ---- resume

@@ -61,7 +61,7 @@ def test_a_document_gives_the_reference_whatever_its_form_and_blocks(
     rng: Random,
     compact: bool,
     path: str | None,
-    block: int,  # noqa: FBT001
+    block: int,
 ) -> None:
     texts = [Writer(rng, compact=compact).write(value) for value in values]
     data = document(rng, texts, path, compact=compact)
@@ -84,7 +84,7 @@ def test_every_cursor_leads_to_the_same_rest(
     compact: bool,
     path: str | None,
     block: int,
-    other: int,  # noqa: FBT001
+    other: int,
 ) -> None:
     texts = [Writer(rng, compact=compact).write(value) for value in values]
     data = document(rng, texts, path, compact=compact)
@@ -106,7 +106,7 @@ def test_a_document_cut_or_damaged_anywhere_gives_a_true_prefix_and_an_error(
     rng: Random,
     compact: bool,
     block: int,
-    data: st.DataObject,  # noqa: FBT001
+    data: st.DataObject,
 ) -> None:
     texts = [Writer(rng, compact=compact).write(value) for value in values]
     whole = document(rng, texts, "a", compact=compact)
@@ -123,7 +123,7 @@ def test_a_document_cut_or_damaged_anywhere_gives_a_true_prefix_and_an_error(
 def test_damage_is_judged_alike_in_any_blocks_and_as_the_standard_library_judges_it(
     values: list[object],
     rng: Random,
-    compact: bool,  # noqa: FBT001
+    compact: bool,
     block: int,
     other: int,
     data: st.DataObject,
@@ -162,7 +162,7 @@ def test_damage_is_judged_alike_in_any_blocks_and_as_the_standard_library_judges
 def test_an_independent_reader_finds_the_same_values(
     values: list[object],
     rng: Random,
-    compact: bool,  # noqa: FBT001
+    compact: bool,
 ) -> None:
     texts = [Writer(rng, compact=compact).write(value) for value in values]
     data = document(rng, texts, "a", compact=compact)
@@ -196,7 +196,7 @@ def test_lines_give_the_reference_and_every_cursor_leads_to_the_same_rest(
     compact: bool,
     end: str,
     block: int,
-    other: int,  # noqa: FBT001
+    other: int,
 ) -> None:
     writer = Writer(rng, compact=compact, line_feeds=False)
     texts = [writer.write(value) for value in values]

@@ -89,7 +89,7 @@ def test_an_unsafe_number_is_carried_exactly_and_counted(written: str, expected:
     decoded = read("<c {r}><v>1</v></c>", f"<c {{r}}><v>{written}</v></c>")
     assert tokens(decoded) == ["1", expected]
     assert decoded.unsafe == {1: 1}
-    assert orjson.loads(decoded.records[1])["A"] == float(written)
+    assert float(orjson.loads(decoded.records[1])["A"]) == float(written)
 
 
 def test_an_unsafe_number_is_a_string_or_refused_where_that_is_asked_for() -> None:
@@ -284,7 +284,17 @@ def test_a_style_means_nothing_in_a_workbook_without_styles() -> None:
 
 # ---- dates
 
-STYLES = ["yyyy-mm-dd", "yyyy-mm-dd hh:mm", "hh:mm:ss", "[h]:mm", "0.00", 14, 22, 21, 46]
+STYLES: list[str | int] = [
+    "yyyy-mm-dd",
+    "yyyy-mm-dd hh:mm",
+    "hh:mm:ss",
+    "[h]:mm",
+    "0.00",
+    14,
+    22,
+    21,
+    46,
+]
 DATE, DATETIME, TIME, DURATION, NUMBER = 1, 2, 3, 4, 5
 MOMENTS_1900 = [
     (DATE, "45356", "2024-03-05"),

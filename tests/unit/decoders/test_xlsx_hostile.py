@@ -4,13 +4,12 @@ import io
 import os
 import tracemalloc
 import zipfile
-import zlib
+from typing import IO
 
 import pytest
 
-from app.decoders import xlsx_strings
+from app.decoders import xlsx_package, xlsx_rows, xlsx_strings
 from app.decoders.xlsx import XlsxDecoder
-from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.chunk import Cursor
 from app.domain.errors import DecodeCode, DecodeError, IngestError, SourceError
 from app.domain.ingestion import DecodeOptions
@@ -160,18 +159,24 @@ def test_a_zip_bomb_is_stopped_whichever_part_it_is(part: str) -> None:
     bomb = str(parts_of(GOOD, strings="")[part]).replace("?>\n", "?>\n" + " " * 30_000_000, 1)
     if not part.startswith("xl/worksheets"):
         bomb = bomb.replace("</", " " * 30_000_000 + "</", 1)
+    data = archive({**parts_of(GOOD, strings=""), part: bomb})
     tracemalloc.start()
-    decoded = with_part(part, bomb)
+    decoded = read(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert decoded.code == DecodeCode.DECOMPRESSION_LIMIT
     assert peak < 12 * 2**20
 
 
-def test_a_small_part_may_not_be_large_however_badly_it_compresses() -> None:
-    noise = "".join(f"<x a='{zlib.crc32(os.urandom(4))}'/>" for _ in range(200_000)) * 10
-    decoded = with_part("xl/workbook.xml", f"<workbook>{noise}</workbook>")
-    assert decoded.code == DecodeCode.DECOMPRESSION_LIMIT
+def test_a_small_part_may_not_be_large_however_badly_it_compresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(xlsx_package, "SMALL_PART_BYTES_MAX", 1_200_000)
+    comment = f"<!--{os.urandom(5_000).hex()}-->"
+    for count, code in ((100, None), (130, DecodeCode.DECOMPRESSION_LIMIT)):
+        parts = parts_of(GOOD)
+        parts["xl/workbook.xml"] = str(parts["xl/workbook.xml"]) + comment * count
+        assert read(archive(parts, compressed=False)).code == code
 
 
 def test_too_many_parts_are_refused() -> None:
@@ -299,7 +304,8 @@ def test_what_is_no_sheet_is_an_error_and_not_empty() -> None:
 )
 def test_every_way_to_write_the_same_sheet_reads_the_same(xml: str | bytes, before: str) -> None:
     if before and isinstance(xml, str):
-        xml = xml.replace("<sheetData>", f"<sheetData>{before}")
+        head, tag, rest = xml.rpartition("<sheetData")
+        xml = head + tag + rest.replace(">", ">" + before, 1)
     decoded = raw_sheet(xml)
     assert decoded.error is None
     assert decoded.records == RECORDS
@@ -343,17 +349,30 @@ def test_depth_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", ["<row r='4' x='{}'/>", "<!--{}-->", "<row r='4'><c r='A4' t='str'><v>{}</v></c></row>"]
+    ("tail", "code"),
+    [
+        ("<row r='4' x='{}'/>", DecodeCode.MALFORMED),
+        ("<!--{}-->", DecodeCode.MALFORMED),
+        ("<row r='4'><c r='A4' t='str'><v>{}</v></c></row>", DecodeCode.RECORD_TOO_LARGE),
+        (
+            "<row r='4'><c r='A4' t='str'><v><![CDATA[{}]]></v></c></row>",
+            DecodeCode.RECORD_TOO_LARGE,
+        ),
+    ],
 )
-def test_one_token_without_end_is_bounded(tail: str) -> None:
-    noise = os.urandom(400_000).hex() * 45
+def test_one_token_without_end_is_bounded(
+    tail: str, code: DecodeCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xlsx_rows, "RECORD_BYTES_MAX", 2_000_000)
+    data = archive(
+        {**parts_of(), SHEET: worksheet(GOOD + tail.format(os.urandom(3_000_000).hex()))}
+    )
     tracemalloc.start()
-    decoded = raw_sheet(worksheet(GOOD + tail.format(noise)))
-    peak = tracemalloc.get_traced_memory()[1] - len(noise)
+    decoded = read(data)
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert decoded.records == RECORDS
-    assert decoded.code in (DecodeCode.MALFORMED, DecodeCode.RECORD_TOO_LARGE) or "<!--" in tail
-    assert peak < 8 * RECORD_BYTES_MAX
+    assert (decoded.code, decoded.records) == (code, RECORDS)
+    assert peak < 12 * 2**20
 
 
 def test_a_record_that_grows_from_one_string_is_refused_before_it_is_built() -> None:
@@ -396,9 +415,15 @@ def test_strings_may_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(many_strings(20_000)).code == DecodeCode.DECOMPRESSION_LIMIT
 
 
-def test_a_full_disk_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_full_disk_is_no_fault_of_the_file(writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bytes] = []
+
+    def full(file: IO[bytes], content: bytes) -> None:
+        calls.append(content)
+        if len(calls) > writes:
+            raise OSError(28, "No space left on device")
+        file.write(content)
 
     monkeypatch.setattr(xlsx_strings, "KEPT_BYTES_MAX", 100_000)
     monkeypatch.setattr(xlsx_strings, "_write", full)

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.budget import DIGITS_MAX
+from app.domain.budget import DEPTH_MAX, DIGITS_MAX
 from app.domain.canonical import (
     DuplicateKeys,
+    Encoded,
     Exact,
+    Json,
     Numbers,
     canonical,
     is_safe_fraction,
     is_safe_integer,
+    joined,
 )
 from app.domain.errors import RecordError
 
@@ -25,7 +28,8 @@ def exact(text: str, numbers: Numbers = Numbers.EXACT) -> bytes:
     return canonical(Exact(numbers=numbers).decoder().decode(text))
 
 
-VECTOR = """[{"qty": 1, "sku":"00042","name":"Caf\\u00e9 ☕ a\\/b \u2028 \\ud83d\\ude00","price":19.990,
+VECTOR = """[{"qty": 1, "sku":"00042","name":"Caf\\u00e9 ☕ a\\/b \u2028 \\ud83d\\ude00",
+"price":19.990,
 "attrs":{ },"tags":[ ],"n":null,"ok":true,"ean":4006381333931,
 "big":123456789012345678901234567890}]"""
 
@@ -117,10 +121,45 @@ def test_an_unpaired_surrogate_is_refused(text: str) -> None:
     assert caught.value.code == "RECORD_INVALID"
 
 
-def test_a_value_too_deep_for_the_encoder_is_refused() -> None:
-    with pytest.raises(RecordError) as caught:
-        exact("[" * 300 + "]" * 300)
-    assert caught.value.code == "RECORD_TOO_DEEP"
+@pytest.mark.parametrize("inner", ["", "1", '{"a":1}', '")))"'])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_depth_is_allowed_up_to_the_limit_and_not_beyond(
+    opening: str, closing: str, inner: str
+) -> None:
+    if opening != "[" and not inner:
+        inner = "{}"
+    around = DEPTH_MAX - inner.startswith("{")
+    deepest = opening * around + inner + closing * around
+
+    exact(deepest)
+    for too_deep in (f"[{deepest}]", f'{{"b":{deepest}}}'):
+        with pytest.raises(RecordError) as caught:
+            exact(too_deep)
+        assert caught.value.code == "RECORD_TOO_DEEP"
+
+
+def test_records_are_encoded_together_as_one_by_one() -> None:
+    values: list[Json] = [{"b": 1, "a": [None, "é"]}, 2, "x", [], {}, 0.5]
+    encoded = Encoded(values)
+
+    single = [canonical(value) for value in values]
+    assert list(encoded) == single
+    assert list(encoded[2:5]) == single[2:5]
+    for start in range(7):
+        for end in range(start, 7):
+            assert joined(encoded, start, end) == b",".join(single[start:end])
+            assert joined(single, start, end) == b",".join(single[start:end])
+
+
+@pytest.mark.parametrize("depth", [15, 16, 17, 18, 100, 190])
+def test_what_is_encoded_level_by_level_has_the_same_form(depth: int) -> None:
+    inner = '{"é":1.50,"a":[],"B":{"z":null,"y":true},"u":123456789012345678901}'
+    text = '[{"k":' * (depth // 2) + inner + "},2]" * (depth // 2)
+
+    written = exact(text)
+
+    form = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert written.decode() == form
 
 
 def test_keys_are_sorted_by_code_point_and_text_is_not_normalised() -> None:

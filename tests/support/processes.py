@@ -1,0 +1,305 @@
+"""The product and a strict receiver as real processes, to be killed."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests.support.strict_book import Reading
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 90.0
+"""Longest wait for anything. The machine may be busy with other things."""
+
+QUICK = {
+    "INGEST_BACKOFF_INITIAL_S": "0.02",
+    "INGEST_BACKOFF_MAX_S": "0.1",
+    "INGEST_PROBE_INITIAL_S": "0.1",
+    "INGEST_PROBE_MAX_S": "0.2",
+    "INGEST_EXCHANGE_TIMEOUT_S": "30",
+    "INGEST_DRAIN_S": "10",
+}
+"""A service that does not keep a test waiting."""
+
+
+def surroundings(**settings: str) -> dict[str, str]:
+    """Return an environment in which nothing of ours is set but ``settings``."""
+    ours = ("INGEST_", "ACKLINE_")
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    return inherited | settings
+
+
+class _Lines:
+    """The lines of a child's standard output, with a limit to the patience."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        self._pipe = process.stdout
+        self._seen = b""
+
+    def next(self, patience_s: float = PATIENCE_S) -> str | None:
+        """Return a line; ``None`` at the end of the output. Raises ``TimeoutError``."""
+        deadline = time.monotonic() + patience_s
+        while b"\n" not in self._seen:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._pipe], [], [], left)[0]:
+                raise TimeoutError(f"no line within {patience_s:g} s")
+            part = os.read(self._pipe.fileno(), 65_536)
+            if not part:
+                return None
+            self._seen += part
+        line, _, self._seen = self._seen.partition(b"\n")
+        return line.decode()
+
+
+class Receiver:
+    """A strict receiver. It keeps its port and its database when it is started again."""
+
+    def __init__(self, folder: Path, *options: str, seed: int | None = None) -> None:
+        self.database = folder / "strict.db"
+        self._options = [*options, *(["--seed", str(seed)] if seed is not None else [])]
+        self.port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/callback"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        asked = ("--database", str(self.database), "--port", str(self.port), *self._options)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.strict_receiver", *asked],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._lines = _Lines(self._process)
+        self.port = self.said()["port"]
+
+    def kill(self) -> None:
+        _end(self._process)
+
+    def gate(self, count: int, phase: str, kind: str = "ingestion") -> None:
+        """Have it stop in ``phase`` of the ``count``-th request from now of that kind."""
+        self._order(f"gate {count} {phase} {kind}")
+
+    def go(self) -> None:
+        """Let it go on."""
+        self._order("go")
+
+    def play(self, *faults: str) -> None:
+        """Have the next requests meet these faults."""
+        for fault in faults:
+            self._order(f"play {fault}")
+
+    def said(self, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Return what it says next."""
+        line = self._lines.next(patience_s)
+        if line is None:
+            raise EOFError("the receiver has ended")
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    def closed(self, ingestion_id: str) -> str:
+        """Wait until an ingestion ends. Returns with which event."""
+        while (said := self.said()).get("closed") != ingestion_id:
+            pass
+        return str(said["kind"])
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Look into its database."""
+        reading = Reading(self.database)
+        try:
+            yield reading
+        finally:
+            reading.close()
+
+    def _order(self, order: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(order.encode() + b"\n")
+        self._process.stdin.flush()
+
+
+class Service:
+    """The service, started by the command line as a user would."""
+
+    def __init__(self, folder: Path, callbacks: str, **settings: str) -> None:
+        self._log = folder / "service.log"
+        self._environment = surroundings(
+            **QUICK
+            | {
+                "INGEST_DATABASE_PATH": str(folder / "ackline.db"),
+                "INGEST_SOURCE_ROOTS": json.dumps([str(folder)]),
+                "INGEST_CALLBACK_ALLOW": json.dumps([callbacks]),
+            }
+            | settings
+        )
+        self.url = ""
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start, and wait until it says where it listens."""
+        self.launch()
+        line = self._lines.next() or ""
+        assert line.startswith("listening on "), line or self.log()[-2000:]
+        self.url = line.removeprefix("listening on ")
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "serve", "--port", "0"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self._lines = _Lines(self._process)
+
+    def kill(self) -> None:
+        """SIGKILL, and no word of farewell."""
+        _end(self._process)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def terminate(self) -> int:
+        """SIGTERM. Returns the exit status."""
+        self.ask_to_stop()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end. Returns the exit status."""
+        status = self._process.wait(PATIENCE_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return status
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def readers(self) -> list[int]:
+        """Return the process ids of its reader processes."""
+        return [pid for pid in children(self.pid) if "app.reader_process" in command_line(pid)]
+
+    def post(self, path: str, body: object) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=PATIENCE_S, trust_env=False)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=PATIENCE_S, trust_env=False)
+
+    def submit(self, file: Path, kind: str, callback: str, **members: object) -> str:
+        """Submit a file. Returns the ingestion's id."""
+        asked = {"file_path": str(file), "file_type": kind, "callback_url": callback, **members}
+        answer = self.post("/api/ingest", asked)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["ingestion_id"])
+
+    def show(self, ingestion_id: str) -> dict[str, Any]:
+        answer = self.get(f"/api/ingestions/{ingestion_id}")
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    def until(self, ingestion_id: str, *states: str) -> dict[str, Any]:
+        """Look again and again until the ingestion is in one of the states."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (shown := self.show(ingestion_id))["state"] not in states:
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.02)
+        return shown
+
+    def ended(self, ingestion_id: str) -> dict[str, Any]:
+        """Wait until the service does nothing more for an ingestion by itself."""
+        states = ("COMPLETED", "FAILED", "PAUSED", "ABORTED", "QUARANTINED")
+        return self.until(ingestion_id, *states)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def troubles(self) -> list[str]:
+        """Return what it logged as an error of its own, over all its lives."""
+        signs = ('"level":"error"', '"level":"critical"', "Traceback", '"exception"')
+        return [line for line in self.log().splitlines() if any(sign in line for sign in signs)]
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of all children of a process."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def command_line(pid: int) -> str:
+    """Return how a process was started; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def kill_now(pid: int) -> None:
+    """SIGKILL a process that may be gone already."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_until_gone(*pids: int) -> None:
+    """Wait until none of these processes runs any more."""
+    deadline = time.monotonic() + PATIENCE_S
+    while left := [pid for pid in pids if command_line(pid)]:
+        assert time.monotonic() < deadline, f"still there: {[command_line(pid) for pid in left]}"
+        time.sleep(0.02)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None and not pipe.closed:
+            with suppress(BrokenPipeError):
+                pipe.close()
