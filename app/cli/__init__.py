@@ -14,6 +14,7 @@ from app.cli import cancel, demo, generate, ingest, ls, receiver, status
 from app.cli import serve as serve
 from app.cli.service import Refused, Unreachable
 
+EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
 EXIT_INTERRUPTED = 130
@@ -55,6 +56,8 @@ def main() -> None:
         _end(EXIT_UNREACHABLE, str(error))
     except Refused as error:
         _end(EXIT_REFUSED, str(error))
+    except OSError as error:  # a file or an address that cannot be had; the error names it
+        _end(EXIT_USAGE, str(error))
     except KeyboardInterrupt:
         _end(EXIT_INTERRUPTED, "interrupted")
 

@@ -55,7 +55,7 @@ def listing(views: Iterable[IngestionView]) -> Table:
         table.add_row(
             Text(view.ingestion_id[:12]),
             _state(view.state),
-            Text(f"{view.progress.fraction:.0%}"),
+            Text(f"{int(view.progress.fraction * 100)}%"),  # no 100 % before it is whole
             Text(f"{view.counts.delivered:,}"),
             Text(view.file_path, overflow="ellipsis"),
         )

@@ -1,11 +1,13 @@
 """``ackline ingest``: submit a file, and stay with it if asked."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
-from app.api.models import IngestBody, IngestOptions
+from app.api.models import IngestBody
 from app.cli.display import ending, follow
 from app.cli.service import DEFAULT_URL, JsonOption, Refused, Service, UrlOption
 from app.domain.ingestion import State
@@ -50,19 +52,19 @@ def ingest(  # noqa: PLR0917 - one parameter for each option of the command
     url: UrlOption = DEFAULT_URL,
 ) -> None:
     """Submit, print the ingestion's id, follow."""
-    body = IngestBody(
-        file_path=str(file.absolute()),
+    body = _body(
+        file_path=os.path.abspath(file),  # noqa: PTH100 - the service takes no '..'
         file_type=file_type or _type_of(file),
         callback_url=callback,
         chunk_size_by_records=records,
         chunk_size_by_memory=memory,
         re_ingestion=new_version,
-        options=IngestOptions(
-            record_path=record_path,
-            delimiter=delimiter,
-            encoding=encoding,
-            sheet=int(sheet) if sheet is not None and sheet.isdigit() else sheet,
-        ),
+        options={
+            "record_path": record_path,
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "sheet": int(sheet) if sheet is not None and sheet.isdigit() else sheet,
+        },
     )
     with Service(url) as service:
         answer = service.submit(body)
@@ -76,6 +78,14 @@ def ingest(  # noqa: PLR0917 - one parameter for each option of the command
     typer.echo(view.model_dump_json(indent=2) if as_json else ending(view))
     if view.state is not State.COMPLETED:
         raise typer.Exit(1)
+
+
+def _body(**members: object) -> IngestBody:
+    try:
+        return IngestBody.model_validate(members)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise typer.BadParameter("; ".join(faults)) from None
 
 
 def _type_of(file: Path) -> str:

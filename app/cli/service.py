@@ -121,5 +121,6 @@ def _told(response: httpx.Response) -> str:
         problem = _Problem.model_validate_json(response.content)
     except ValueError:
         return f"HTTP {response.status_code}: {response.text[:300]}"
-    told = f"{problem.code or problem.title}: {problem.detail or problem.title}"
+    code = problem.code or problem.title or f"HTTP {response.status_code}"
+    told = f"{code}: {problem.detail or problem.title}"
     return f"{told}\n  {problem.remedy}" if problem.remedy else told

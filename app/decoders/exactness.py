@@ -53,11 +53,12 @@ def is_plain(raw: bytes) -> bool:
 
 
 def is_shallow(raw: bytes) -> bool:
-    """Tell whether nothing in ``raw`` is nested more than ``SHALLOW_LEVELS`` levels.
+    """Tell whether nowhere in ``raw`` more than ``SHALLOW_LEVELS`` brackets close in a row.
 
-    Brackets in strings are taken for brackets: that makes it wrongly false at times. It is
-    wrongly true only where strings with brackets stand beside each bracket that they hide,
-    and then no two closing brackets follow each other, which is what the limit is about.
+    True for whatever is nested no deeper than that, unless strings hold brackets: they are
+    taken for brackets, which can make it false. They cannot make it wrongly true, because
+    nothing stands between brackets that close in a row; but they can hide that a record is
+    nested deeply, so this is no check of the depth.
     """
     brackets = raw.translate(_PARENTHESES, _NOT_BRACKETS)
     for _ in range(SHALLOW_LEVELS):

@@ -121,11 +121,14 @@ class Elements:
             if self._mark is None or hit < 0:
                 break
             raw = window.data[window.at : hit + self._mark.comma]
-            if not is_plain(raw) or not is_shallow(raw):
+            if not is_plain(raw):
                 return None
             parsed = _parsed(raw)
             if parsed is not None:
                 values, length, closed = parsed
+                # Only now: a stretch that ends in another array is not balanced.
+                if not values or not is_shallow(raw[:length]):
+                    return None
                 return self._encoded(values, end=window.at + length + 1, closed=closed)
             hit = window.data.rfind(self._mark.pattern, window.at, hit)
         self._mark_failed = True
@@ -145,11 +148,12 @@ class Elements:
 
     def _encoded(self, values: list[Json], *, end: int, closed: bool = False) -> _Stretch | None:
         """Encode parsed elements; nothing when one of them needs a closer look."""
-        if not values:
-            return None
         if not self._keep:
             return _Stretch(end=end, closed=closed)
-        return _Stretch(records=Encoded(values), end=end, closed=closed)
+        try:
+            return _Stretch(records=Encoded(values), end=end, closed=closed)
+        except orjson.JSONEncodeError:  # One of them is nested too deeply.
+            return None
 
     # ---- the exact path
 

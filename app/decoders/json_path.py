@@ -12,7 +12,7 @@ WHOLE: Final = "$"
 
 _SOLE: Final = "$."
 
-_PART = re.compile(r"((?:[^.\\]|\\.)*+)(\.|$)", re.DOTALL)
+_PART = re.compile(r"((?:[^.\\]|\\.)*)(\.|$)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 

@@ -26,7 +26,7 @@ COMMA: Final = ord(",")
 COLON: Final = ord(":")
 QUOTE: Final = ord('"')
 
-_TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
+_TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*'
 _STRING = re.compile(_TEXT + b'"')
 _STRING_SO_FAR = re.compile(_TEXT)
 _ESCAPE_CUT = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?")

@@ -80,7 +80,7 @@ class NdjsonDecoder:
         lines = raw.removesuffix(b"\n").split(b"\n")
         try:
             return Encoded(list(map(orjson.loads, lines)))
-        except orjson.JSONDecodeError:
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return None
 
     def _one_by_one(

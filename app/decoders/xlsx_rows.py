@@ -246,9 +246,12 @@ class _SheetMarkup(Markup):
         self._row: str | None = None
         self._cells: list[_Cell] = []
         self._cell: dict[str, str] | None = None
-        self._value: list[str] = []
+        self._values: list[str] = []
+        self._inlines: list[str] = []
+        self._into: list[str] | None = None
+        """Where the text that comes now belongs."""
         self._characters = 0
-        self._collecting = self._formula = self._valued = self._phonetic = False
+        self._formula = self._valued = self._phonetic = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "row":
@@ -260,19 +263,20 @@ class _SheetMarkup(Markup):
         elif name == "c" and self._row is not None:
             if self._cell is not None or len(self._cells) >= COLUMNS_MAX:
                 raise self.malformed(f"row {self._row} has nested cells, or too many")
-            self._cell, self._value = attributes, []
+            self._cell, self._values, self._inlines = attributes, [], []
             self._formula = self._valued = False
         elif self._cell is not None:
             self._formula |= name == "f"
             self._phonetic |= name == "rPh"
             if name in {"v", "t"} and not self._phonetic:
-                self._collecting = self._valued = True
+                self._into = self._values if name == "v" else self._inlines
+                self._valued = True
         elif name == "sheetData":
             self.sheet_seen = True
 
     def text(self, text: str) -> None:
-        if self._collecting:
-            self._value.append(text)
+        if self._into is not None:
+            self._into.append(text)
             self._characters += len(text)
             if self._characters > RECORD_BYTES_MAX:
                 raise DecodeError(
@@ -282,7 +286,7 @@ class _SheetMarkup(Markup):
 
     def end(self, name: str) -> None:
         if name in {"v", "t"}:
-            self._collecting = False
+            self._into = None
         elif name == "rPh":
             self._phonetic = False
         elif name == "c" and self._cell is not None:
@@ -299,14 +303,17 @@ class _SheetMarkup(Markup):
             if not found:
                 raise self.malformed(f"{reference[:40]!r} is not a cell")
             column, number = found[1], found[2]
-        style, kind = cell.get("s", "0"), cell.get("t", "n")
-        if not (_WORD.fullmatch(style) and _WORD.fullmatch(kind)):
-            raise self.malformed(f"cell {column}{number} has an unknown type or style")
-        value = "".join(self._value)
+        style, kind = cell.get("s") or "0", cell.get("t") or "n"
+        inline = kind == "inlineStr"
+        texts = (self._inlines, self._values) if inline else (self._values, self._inlines)
+        value = "".join(texts[0] or texts[1])
         if value:
-            return column, number, f' s="{style}" t="{kind}"', value
-        if self._formula and not (self._valued and kind == "str"):
-            return column, number, UNCACHED, "-"
+            # What is not even a word is no style and no type either way.
+            words = (text if _WORD.fullmatch(text) else "unknown" for text in (style, kind))
+            attributes = ' s="{}" t="{}"'.format(*words)
+            return column, number, attributes, value
         if self._valued and kind in {"str", "inlineStr"}:
             return column, number, EMPTY_TEXT, "-"
+        if self._formula:
+            return column, number, UNCACHED, "-"
         return column, number, "", ""

@@ -89,9 +89,9 @@ class UsualRow:
             variants = self._variants[column]
             reference = rf' r="{column}\1"' if named else ""
             forms = "|".join(_form(p, variant) for variant in variants)
-            # Taken or not, for good: whatever does not fit is found out without trying all
-            # combinations.
-            parts.append(rf"(?:<{p}c{reference}(?:{forms})){'?+' if named else ''}")
+            # A cell that is passed over lets no later column match, since each is named: a
+            # row that does not fit is found out in few steps.
+            parts.append(rf"(?:<{p}c{reference}(?:{forms})){'?' if named else ''}")
             valued = [attribute for attribute, form in variants if form]
             columns += [column] * len(valued)
             attributes += valued

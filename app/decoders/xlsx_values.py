@@ -56,9 +56,9 @@ class Meanings:
         if attributes == EMPTY_TEXT:
             return _empty
         named = dict(_ATTRIBUTE.findall(attributes))
-        match named.get("t", "n"):
+        match named.get("t") or "n":
             case "n":
-                return self._numeric(named.get("s", "0"))
+                return self._numeric(named.get("s") or "0")
             case "s":
                 return self._shared
             case "str" | "inlineStr":

@@ -102,7 +102,8 @@ def read_workbook(package: Package) -> Workbook:
     since_1904 = False
     with package.part(main) as part:
         for parent, name, attributes in tags(part):
-            if name == "workbookPr":
+            # Extensions have elements of the same names, elsewhere.
+            if (parent, name) == ("workbook", "workbookPr"):
                 since_1904 = attributes.get("date1904", "") in _TRUE
             elif name == "sheet" and parent == "sheets":
                 sheets += _worksheet(attributes, relations)

@@ -21,7 +21,7 @@ from app.domain.events import (
 logger = logging.getLogger("ackline")
 
 VALUE_CHARACTERS_MAX = 2000
-"""Longer values are cut: an answer of a receiver may be as long as it likes."""
+"""Of longer values the end is kept, where a traceback says what was wrong."""
 
 
 class LogSink:
@@ -57,7 +57,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage()[:VALUE_CHARACTERS_MAX],
+            "message": _cut(record.getMessage()),
         }
         line |= _members(record)
         if record.exc_info:

@@ -39,7 +39,9 @@ class Siege:
     def __init__(self, folder: Path, kind: str, plan: random.Random) -> None:
         self.plan = plan
         self.kind = kind
-        self.file = sample(folder, kind, records=plan.randrange(3_000, 9_000), seed=plan.randrange(99))
+        self.file = sample(
+            folder, kind, records=plan.randrange(3_000, 9_000), seed=plan.randrange(99)
+        )
         self.chunk = plan.randrange(50, 300)
         self.receiver = Receiver(folder, seed=plan.randrange(2**32))
         self.service = Service(folder, self.receiver.address)

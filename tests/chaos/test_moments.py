@@ -125,9 +125,7 @@ def test_a_re_ingestion_that_is_killed_resumes_as_the_same_version(
     first = service.submit(file, "json", receiver.url, chunk_size_by_records=50)
     assert receiver.closed(first) == "ingestion.completed"
     receiver.gate(6, "committed", "chunk")
-    second = service.submit(
-        file, "json", receiver.url, chunk_size_by_records=50, re_ingestion=True
-    )
+    second = service.submit(file, "json", receiver.url, chunk_size_by_records=50, re_ingestion=True)
     assert receiver.said() == {"at": "committed"}
     service.kill()
     receiver.go()

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 from tests.chaos.test_moments import assert_arrived
@@ -38,9 +37,9 @@ def test_when_a_runner_dies_the_other_service_goes_on_without_being_asked(
 
 
 def test_a_service_that_froze_beyond_its_lease_changes_nothing_when_it_thaws(
-    tmp_path: Path, stack: ExitStack, another: Callable[..., Service]
+    tmp_path: Path, receivers: Callable[..., Receiver], another: Callable[..., Service]
 ) -> None:
-    receiver = stack.enter_context(Receiver(tmp_path, "--overlap"))
+    receiver = receivers("--overlap")
     frozen, other = (another(receiver, INGEST_LEASE_S="0.6") for _ in range(2))
     file = sample(tmp_path, "ndjson", records=1_500)
     receiver.gate(4, "committed", "chunk")

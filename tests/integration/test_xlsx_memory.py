@@ -16,11 +16,13 @@ GROWTH_MAX = 6 * 2**20
 CHILD = """
 import json, re, sys
 from pathlib import Path
+from app.decoders import xlsx_strings
 from app.decoders.xlsx import XlsxDecoder
 from app.domain.chunk import Cursor
 from app.domain.ingestion import DecodeOptions
 from app.sources.local import LocalSources
 
+xlsx_strings.KEPT_BYTES_MAX = 2 * 2**20
 path = Path(sys.argv[1])
 decoder = XlsxDecoder(LocalSources([path.parent]).locate(str(path)), DecodeOptions())
 records = sum(len(batch.records) for batch in decoder.batches(Cursor()))
@@ -74,8 +76,8 @@ def product(at: int, *, rows: int, shared: bool) -> str:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak")
 @pytest.mark.parametrize("shared", [False, True], ids=["strings in cells", "shared strings"])
 def test_memory_does_not_grow_with_the_workbook(shared: bool, tmp_path: Path) -> None:
-    # Of shared strings, 24 MiB are kept in memory: both files have more.
-    small, large = (60_000, 90_000) if shared else (10_000, 100_000)
+    # The child keeps 2 MiB of shared strings in memory; both files have more.
+    small, large = (8_000, 40_000) if shared else (10_000, 100_000)
     used = []
     for rows in (small, large):
         write(tmp_path / "products.xlsx", rows=rows, shared=shared)

@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from app.decoders.json_array import JsonDecoder
+from app.domain.budget import BLOCK_BYTES
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeError
+from app.domain.ingestion import DecodeOptions
 from app.ports import Decoder
+from tests.support.sources import BytesSource
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,3 +50,12 @@ def decode(decoder: Decoder, cursor: Cursor | None = None) -> Decoded:
     except DecodeError as error:
         decoded.error = error
     return decoded
+
+
+def read_json(
+    data: bytes | str, path: str | None = None, block: int = BLOCK_BYTES, **options: object
+) -> Decoded:
+    """Decode a JSON document that is given."""
+    data = data.encode() if isinstance(data, str) else data
+    decode_options = DecodeOptions(record_path=path, **options)  # type: ignore[arg-type]
+    return decode(JsonDecoder(BytesSource(data), decode_options, block_bytes=block))

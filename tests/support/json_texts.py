@@ -1,5 +1,6 @@
 """Random JSON texts for property tests: every spelling a writer may choose."""
 
+from collections.abc import Sequence
 from random import Random
 
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ def values() -> st.SearchStrategy[object]:
     )
 
 
-def records() -> st.SearchStrategy[list[object]]:
+def records() -> st.SearchStrategy[Sequence[object]]:
     """Give the records of a file: alike, as most are, or not."""
     alike = st.fixed_dictionaries(
         {"id": _INTEGERS.map(Number), "v": values(), "of": st.just([{"id": Number("1")}] * 2)}

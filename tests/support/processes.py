@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -280,6 +280,16 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def environments_with(setting: str) -> list[str]:
+    """Return how all processes were started that run with this in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if setting.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(command_line(int(folder.name)))
+    return found
 
 
 def kill_now(pid: int) -> None:

@@ -34,7 +34,7 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS request (
         n INTEGER PRIMARY KEY, ingestion TEXT, kind TEXT, number INTEGER, attempt INTEGER,
         fault TEXT, answer TEXT, needless INTEGER);
-    CREATE TABLE IF NOT EXISTS anomaly (n INTEGER PRIMARY KEY, at_request INTEGER, text TEXT);
+    CREATE TABLE IF NOT EXISTS anomaly (n INTEGER PRIMARY KEY, after_request INTEGER, text TEXT);
 """
 
 Answer = dict[str, Any]
@@ -52,7 +52,8 @@ class Book:
     def anomaly(self, text: str) -> None:
         """Note that the sender did wrong."""
         self._db.execute(
-            "INSERT INTO anomaly (at_request, text) SELECT MAX(n), ? FROM request", (text,)
+            "INSERT INTO anomaly (after_request, text) SELECT COALESCE(MAX(n), 0), ? FROM request",
+            (text,),
         )
 
     def arrived(self, event: Event, body: bytes, fault: str) -> int:
@@ -105,9 +106,7 @@ class Book:
 
     def answered(self, request: int, event: Event, answer: Answer, *, clean: bool) -> None:
         """Note what was answered; ``clean`` when it went out whole and as it should."""
-        self._db.execute(
-            "UPDATE request SET answer = ? WHERE n = ?", (json.dumps(answer), request)
-        )
+        self._db.execute("UPDATE request SET answer = ? WHERE n = ?", (json.dumps(answer), request))
         if clean and answer.get("ack") is True:
             self._db.execute(
                 "UPDATE seen SET settled = 1 WHERE webhook_id = ?", (event.webhook_id,)
@@ -142,13 +141,20 @@ class Book:
     def next_chunk(self, ingestion_id: str) -> int:
         return int(self._row(ingestion_id)[0])
 
-    def receive(self, event: Event) -> Answer:
-        """Take an event as 8.4, 8.5 and 8.6 say. What is acknowledged is committed."""
+    def state(self, ingestion_id: str) -> str:
+        return self._row(ingestion_id)[3]
+
+    def receive(self, event: Event, *, began: str = "open") -> Answer:
+        """Take an event as 8.4, 8.5 and 8.6 say. What is acknowledged is committed.
+
+        ``began`` is the state when the request came: one that the sender gave up may be
+        overtaken by the next.
+        """
         self._db.execute("BEGIN IMMEDIATE")
         try:
             match event.kind:
                 case "ingestion.chunk":
-                    answer = self._chunk(event)
+                    answer = self._chunk(event, began)
                 case "ingestion.completed":
                     answer = self._completion(event)
                 case _:
@@ -159,11 +165,12 @@ class Book:
         self._db.execute("COMMIT")
         return answer
 
-    def _chunk(self, event: Event) -> Answer:
+    def _chunk(self, event: Event, began: str) -> Answer:
         members, identity = event.members, event.ingestion_id
         following, chain, records, state, forgot_at = self._row(identity)
         if state != "open":
-            self.anomaly(f"chunk {event.number} came after the ingestion was {state}")
+            if began == state:
+                self.anomaly(f"chunk {event.number} came after the ingestion was {state}")
             return {"ack": False, "error": "INGESTION_CLOSED"}
         if event.number < following:
             return {"ack": True, "duplicate": True, "next_chunk": following}
@@ -171,8 +178,10 @@ class Book:
             if following > forgot_at or forgot_at == 0:
                 self.anomaly(f"chunk {event.number} came, {following} is next")
             return {
-                **{"ack": False, "error": "OUT_OF_ORDER_CHUNK"},
-                **{"expected_chunk": following, "chain": chain},
+                "ack": False,
+                "error": "OUT_OF_ORDER_CHUNK",
+                "expected_chunk": following,
+                "chain": chain,
             }
         chain = chain_next(chain, members["checksum"])
         if members["chain"] != chain:
@@ -187,9 +196,14 @@ class Book:
         )
         self._save(identity, event.number + 1, chain, records, "open", forgot_at)
         return {
-            **{"ack": True, "chunk_id": members["chunk_id"], "chunk_number": event.number},
-            **{"checksum": members["checksum"], "next_chunk": event.number + 1},
-            **{"accepted": members["record_count"], "duplicate": False, "protocol": "1"},
+            "ack": True,
+            "chunk_id": members["chunk_id"],
+            "chunk_number": event.number,
+            "checksum": members["checksum"],
+            "next_chunk": event.number + 1,
+            "accepted": members["record_count"],
+            "duplicate": False,
+            "protocol": "1",
         }
 
     def _completion(self, event: Event) -> Answer:
@@ -262,8 +276,8 @@ class Reading:
         self._db.close()
 
     def anomalies(self) -> list[str]:
-        rows = self._db.execute("SELECT at_request, text FROM anomaly ORDER BY n")
-        return [f"request {number}: {text}" for number, text in rows]
+        rows = self._db.execute("SELECT after_request, text FROM anomaly ORDER BY n")
+        return [f"after request {number}: {text}" for number, text in rows]
 
     def state(self, ingestion_id: str) -> tuple[str, int, int]:
         """Return the state, the chunks and the records."""

@@ -200,6 +200,7 @@ class StrictReceiver:
     async def _settle(self, wire: Wire, request: Request, event: Event) -> None:
         fault = self._misfortune(event)
         number = self._book.arrived(event, request.body, fault)
+        began = self._book.state(event.ingestion_id)
         await self._pass("received", event.kind)
         if fault.startswith("before"):
             await self._instead(wire, fault.removeprefix("before "), event, number)
@@ -208,7 +209,7 @@ class StrictReceiver:
             if fault == "forget":
                 following = self._book.next_chunk(event.ingestion_id)
                 self._book.forget(event.ingestion_id, down_to=self._plan.randrange(following))
-            answer = self._book.receive(event)
+            answer = self._book.receive(event, began=began)
         await self._pass("committed", event.kind)
         clean = fault in ("", "forget", "after drip")
         # Noted before it goes out: what is not noted could otherwise be killed with us.

@@ -29,10 +29,17 @@ MEMBERS = {
 }
 MEMBERS[ABORTED] = MEMBERS[FAILED]
 COUNTS = "read delivered filtered dead_lettered rejected_by_receiver"
-WHOLE_NUMBERS = (
-    "chunk_number revision record_offset record_count unsafe_numbers total_records "
-    "total_chunks next_chunk records_delivered"
-).split()
+WHOLE_NUMBERS = [
+    "chunk_number",
+    "revision",
+    "record_offset",
+    "record_count",
+    "unsafe_numbers",
+    "total_records",
+    "total_chunks",
+    "next_chunk",
+    "records_delivered",
+]
 
 _HEX64 = re.compile("[0-9a-f]{64}")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

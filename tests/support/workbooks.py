@@ -109,7 +109,9 @@ def parts_of(
         parts["xl/styles.xml"] = _styles(formats)
     dates = '<workbookPr date1904="1"/>' if since_1904 else ""
     parts["xl/workbook.xml"] = (
-        f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}">{dates}<sheets>{tabs}</sheets></workbook>'
+        f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}">{dates}<sheets>{tabs}</sheets>'
+        '<extLst><ext><x:workbookPr xmlns:x="urn:x" date1904="'
+        f'{int(not since_1904)}"/></ext></extLst></workbook>'
     )
     parts["xl/_rels/workbook.xml.rels"] = relations(*targets)
     return parts

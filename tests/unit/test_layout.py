@@ -1,6 +1,7 @@
 """The layout rules that import-linter cannot see."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,9 @@ def test_a_package_introduces_itself_in_a_line_and_at_most_a_paragraph(folder: P
 def test_a_function_of_71_lines_is_found() -> None:
     long, short = "def long():\n" + "    x\n" * 70, "def short():\n" + "    x\n" * 69
     assert list(too_long_functions(long + short)) == ["long has 71 lines, from line 1"]
+
+
+@pytest.mark.parametrize("path", sources("app", "mock_receiver"), ids=str)
+def test_no_pattern_has_a_possessive_group(path: Path) -> None:
+    """Python 3.11.0 to 3.11.4 match them wrongly: https://github.com/python/cpython/issues/106052"""
+    assert not re.search(r"\)[*+?]\+", (ROOT / path).read_text())

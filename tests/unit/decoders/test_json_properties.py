@@ -149,8 +149,7 @@ def test_damage_is_judged_alike_in_any_blocks_and_as_the_standard_library_judges
     elif decoded.error is None:
         assert len(decoded.records) == len(value)
         assert decoded.records == [
-            canonical(element)
-            for element in Exact().decoder().decode(damaged.decode())  # type: ignore[attr-defined]
+            canonical(element) for element in Exact().decoder().decode(damaged.decode())
         ]
     else:
         assert decoded.code in {"RECORD_INVALID", "MALFORMED"}

@@ -95,6 +95,8 @@ def test_a_last_line_that_is_cut_is_truncated(line: str, block: int) -> None:
         ("9" * 5000, "NUMBER_TOO_LONG"),
         ("[" * (DEPTH_MAX + 1) + "]" * (DEPTH_MAX + 1), "RECORD_TOO_DEEP"),
         ('{"a":' * 300 + "1" + "}" * 300, "RECORD_TOO_DEEP"),
+        ('["]",' * 201 + "1" + ',"["]' * 201, "RECORD_TOO_DEEP"),
+        ('["]",' * 300 + "1" + ',"["]' * 300, "RECORD_TOO_DEEP"),
         ("[" * 1_000_000, "RECORD_TOO_DEEP"),
     ],
 )

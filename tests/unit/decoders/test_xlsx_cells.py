@@ -187,6 +187,16 @@ def test_half_a_character_is_refused_and_not_replaced(half: str, way: str) -> No
     assert decoded.error.place == Place(record=0, cell="Products!2")
 
 
+def test_half_a_character_among_many_records_is_found_where_it_is() -> None:
+    cells = ["<c {r}><v>0.30000000000000004</v></c>"] * 40
+    cells[30] = '<c {r} t="str"><v>x_xDE00_</v></c>'
+    decoded = read(*cells)
+    assert len(decoded.records) == 30
+    assert decoded.unsafe == dict.fromkeys(range(30), 1)
+    assert decoded.error
+    assert decoded.error.place == Place(record=30, cell="Products!32")
+
+
 @WAYS
 @pytest.mark.parametrize("index", ["2", "-1", "99999999999999999999", "x", "1.0", " 1"])
 def test_a_shared_string_that_does_not_exist_is_refused_at_its_cell(index: str, way: str) -> None:
@@ -264,18 +274,32 @@ def test_a_formula_with_an_empty_result_is_an_empty_string(way: str) -> None:
         f'{way}<row><c t="str"><v>A</v></c><c t="str"><v>B</v></c></row>'
         '<row><c t="str"><f>""</f><v></v></c><c><v>1</v></c></row>'
         '<row><c t="inlineStr"><is><t></t></is></c><c><v>1</v></c></row>'
+        '<row><c t="inlineStr"><f>B1</f><is><t/></is></c><c><v>1</v></c></row>'
         "<row><c/><c><v>1</v></c></row>"
     )
     decoded = decode(XlsxDecoder(BytesSource(archive(parts)), DecodeOptions()))
-    assert decoded.records == [b'{"A":"","B":1}', b'{"A":"","B":1}', b'{"A":null,"B":1}']
+    assert decoded.records == [b'{"A":"","B":1}'] * 3 + [b'{"A":null,"B":1}']
 
 
 @WAYS
-@pytest.mark.parametrize("attribute", ['t="x"', 's="77"', 's="one"', 's="-1"'])
+@pytest.mark.parametrize("attribute", ['t="x"', 't="a b"', 's="77"', 's="one"', 's="-1"'])
 def test_an_unknown_type_or_style_is_refused(attribute: str, way: str) -> None:
     decoded = read(f"<c {{r}} {attribute}><v>1</v></c>", way=way, formats=[14])
     assert decoded.records == []
-    assert decoded.code in (DecodeCode.RECORD_INVALID, DecodeCode.MALFORMED)
+    assert decoded.code == DecodeCode.RECORD_INVALID
+
+
+@WAYS
+def test_an_empty_type_or_style_is_the_default(way: str) -> None:
+    cells = ['<c {r} s=""><v>45356</v></c>', '<c {r} t=""><v>7</v></c>', '<c {r} t="" s=""/>']
+    assert tokens(read(*cells, way=way, formats=[14])) == ["45356", "7"]
+
+
+@WAYS
+def test_of_two_texts_in_a_cell_the_one_of_its_type_counts(way: str) -> None:
+    cell = '<c {r} t="%"><v>1</v><is><t>one</t></is></c>'
+    decoded = read(cell.replace("%", "inlineStr"), cell.replace("%", "n"), way=way)
+    assert tokens(decoded) == ['"one"', "1"]
 
 
 def test_a_style_means_nothing_in_a_workbook_without_styles() -> None:
