@@ -29,6 +29,7 @@ def generate(
 ) -> None:
     """Stream the products into the file; memory does not grow with their number."""
     chosen = kind or _format_of(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     with Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(f"{records:,} products", total=records)
