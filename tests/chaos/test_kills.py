@@ -10,7 +10,7 @@ import os
 import random
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,7 @@ class Siege:
         self.chunk = plan.randrange(50, 300)
         self.receiver = Receiver(folder, seed=plan.randrange(2**32))
         self.service = Service(folder, self.receiver.address)
+        self.service.start()
         self.ingestions: list[str] = []
         self.readers: set[int] = set()
         self.kills = 0
@@ -88,7 +89,7 @@ class Siege:
                     kill_now(pid)
                 self.receiver.go()
                 return
-            case "politely":
+            case _:
                 time.sleep(self.plan.uniform(0, 0.5))
                 assert self.service.terminate() == 0
         self.kills += 1
@@ -133,3 +134,44 @@ def test_no_kill_loses_or_doubles_a_record(tmp_path: Path, kind: str) -> None:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     finally:
         siege.end()
+
+
+@pytest.mark.timeout(240)
+def test_no_kill_mixes_up_ingestions_that_run_side_by_side(tmp_path: Path) -> None:
+    """More of them than may run at once; the first kills fall into the making of the database."""
+    print(f"to repeat: ACKLINE_CHAOS_SEED={SEED}")
+    plan = random.Random(f"{SEED} many")
+    files = [
+        sample(tmp_path, kind, records=plan.randrange(300, 1_000), seed=seed)
+        for seed in range(2)
+        for kind in FILE_TYPES
+    ]
+    with ExitStack() as stack:
+        receiver = stack.enter_context(Receiver(tmp_path, seed=plan.randrange(2**32)))
+        service = Service(tmp_path, receiver.address, INGEST_INGESTIONS_RUNNING_MAX="5")
+        for _ in range(3):
+            service.launch()
+            time.sleep(plan.uniform(0.2, 0.9))
+            service.kill()
+        stack.enter_context(service)
+        ingestions = [
+            service.submit(
+                *(file, FILE_TYPES[file.suffix.removeprefix(".")], receiver.url),
+                chunk_size_by_records=plan.randrange(20, 80),
+            )
+            for file in files
+        ]
+        kills = 5
+        for _ in range(kills):
+            time.sleep(plan.uniform(0, 0.8))
+            service.kill()
+            service.start()
+
+        assert {service.ended(one)["state"] for one in ingestions} == {"COMPLETED"}
+        assert service.terminate() == 0
+        with receiver.reading() as book:
+            assert book.anomalies() == []
+            for one, file in zip(ingestions, files, strict=True):
+                assert list(received(book.records(one))) == in_source(file)
+            assert book.needless() <= kills * 5
+        assert service.troubles() == []

@@ -244,7 +244,7 @@ def test_a_reader_that_ended_while_the_last_chunk_was_delivered_is_taken_to_its_
 
 async def _ended(readings: AsyncGenerator[Reading, None]) -> None:
     """Wait until the child has ended and the loop has seen its pipes close."""
-    process = readings.ag_frame.f_locals["child"].process
+    process = readings.ag_frame.f_locals["child"].process  # type: ignore[attr-defined]
     await process.wait()
     while not process.stdin.is_closing():
         await asyncio.sleep(0)

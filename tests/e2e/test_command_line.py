@@ -1,7 +1,6 @@
 """Every command as a person or a script runs it, against a real service."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -161,16 +160,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ser
         (("ingest", "{file}"), USAGE, "--callback"),
         (("ingest", "{file}", "--callback", "{url}", "--records", "-1"), USAGE, "--records"),
         (("ingest", "{file}", "--callback", "{url}", "--delimiter", "ab"), USAGE, "delimiter"),
-        (("ls", "--limit", "0"), USAGE, "--limit"),
-        (("generate", "nowhere/made.json"), USAGE, "nowhere"),
-        (("generate", "made.parquet"), USAGE, "--format"),
+        (("generate", "/proc/none/made.json"), USAGE, "/proc/none"),
         (("ingest", "{file}.nope", "--callback", "{url}"), REFUSED, "--type"),
         (("ingest", "{folder}/no.json", "--callback", "{url}"), REFUSED, "SOURCE_NOT_FOUND"),
         (("ingest", "/etc/passwd", "--callback", "{url}", "--type", "csv"), REFUSED, "FORBIDDEN"),
-        (("ingest", "{file}", "--callback", "http://10.0.0.1/"), REFUSED, "URL_BLOCKED"),
         (("ingest", "{file}", "--callback", "{url}", "--sheet", "1"), REFUSED, "OPTION_INVALID"),
         (("status", "0123"), REFUSED, "INGESTION_NOT_FOUND"),
-        (("cancel", "0123"), REFUSED, "INGESTION_NOT_FOUND"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -210,4 +205,4 @@ def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "Traceback" not in busy.stderr
     assert (unknown.returncode, "INGEST_BLA" in unknown.stderr) == (USAGE, True)
     assert (foreign.returncode, "file is not a database" in foreign.stderr) == (3, True)
-    assert os.path.getsize(database) == 2300
+    assert database.stat().st_size == 2300

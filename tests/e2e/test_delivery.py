@@ -106,7 +106,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, another: Services) -
                 shown = service.ended(ingestion)
             assert (shown["state"], shown["counts"]["delivered"]) == ("COMPLETED", times * 20_000)
             peaks.append(watched.peak_mb())
-            os.unlink(file)
+            file.unlink()
         assert sink.stdout is not None
         sink.stdout.close()
 
@@ -176,8 +176,12 @@ def test_what_cannot_work_is_refused_at_once_with_a_problem_document(
     file = sample(tmp_path, "json", records=1)
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "link.json").symlink_to("/etc/passwd")
-    good = {"file_path": str(file), "file_type": "json", "callback_url": receiver.url}
-    refused = {
+    good: dict[str, object] = {
+        "file_path": str(file),
+        "file_type": "json",
+        "callback_url": receiver.url,
+    }
+    refused: dict[str, dict[str, object]] = {
         "SOURCE_NOT_FOUND": {"file_path": f"{tmp_path}/no.json"},
         "SOURCE_NOT_A_FILE": {"file_path": f"{tmp_path}/pipe.json"},
         "SOURCE_FORBIDDEN": {"file_path": f"{tmp_path}/link.json"},

@@ -36,6 +36,13 @@ class Decoded:
                 yield index + i, replace(batch.start, skip=batch.start.skip + i)
             index += len(batch.records)
 
+    def ends(self) -> Iterator[tuple[int, Cursor]]:
+        """Yield the index after every batch with the cursor of a chunk that ends there."""
+        index = 0
+        for batch in self.batches:
+            index += len(batch.records)
+            yield index, replace(batch.start, skip=batch.start.skip + len(batch.records))
+
 
 def decode(decoder: Decoder, cursor: Cursor | None = None) -> Decoded:
     """Take all batches, and the error at the end if there is one."""

@@ -147,7 +147,7 @@ class Receiver:
 
 
 class Service:
-    """The service, started by the command line as a user would."""
+    """The service, started by the command line as a user would. Entering it starts it."""
 
     def __init__(self, folder: Path, callbacks: str, **settings: str) -> None:
         self._log = folder / "service.log"
@@ -161,9 +161,9 @@ class Service:
             | settings
         )
         self.url = ""
-        self.start()
 
     def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(

@@ -121,6 +121,8 @@ class StrictReceiver:
                 self._gate.open.set()
             case ["play", *words]:
                 self._orders.append(" ".join(words))
+            case _:
+                raise ValueError(order)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader=reader, writer=writer)

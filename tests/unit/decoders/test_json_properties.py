@@ -90,7 +90,7 @@ def test_every_cursor_leads_to_the_same_rest(
     data = document(rng, texts, path, compact=compact)
     decoded = read(data, path, block)
     options = DecodeOptions(record_path=path)
-    for index, cursor in decoded.cursors():
+    for index, cursor in (*decoded.cursors(), *decoded.ends()):
         source = BytesSource(data)
         rest = decode(JsonDecoder(source, options, block_bytes=other), cursor)
         assert rest.error is None
@@ -207,6 +207,6 @@ def test_lines_give_the_reference_and_every_cursor_leads_to_the_same_rest(
         assert decoded.error is None
         assert decoded.records == expected
         assert decoded.unsafe == unsafe
-    for index, cursor in decoded.cursors():
+    for index, cursor in (*decoded.cursors(), *decoded.ends()):
         rest = decode(NdjsonDecoder(BytesSource(data), DecodeOptions(), block_bytes=other), cursor)
         assert rest.records == expected[index:]

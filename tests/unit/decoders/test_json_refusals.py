@@ -71,6 +71,12 @@ def test_damage_far_behind_the_start_is_found_on_the_fast_path_too(
         assert good <= len(decoded.records) <= 5001
 
 
+@pytest.mark.parametrize("extra", [",", " ,", ",,,"])
+def test_a_comma_too_many_is_found_where_a_large_record_follows(extra: str) -> None:
+    decoded = read("[" + "1," * 3000 + extra + '"' + "x" * 5 * BLOCK_BYTES + '"]')
+    assert (len(decoded.records), decoded.code) == (3000, "MALFORMED")
+
+
 @BLOCKS
 @pytest.mark.parametrize(
     "rest",

@@ -170,6 +170,17 @@ async def test_a_drain_does_not_wait_longer_than_its_grace_time(bench: Bench) ->
     assert [i.id for _, i in await bench.store.ledger.claim(limit=9)] == [ingestion_id]
 
 
+async def test_a_drain_does_not_wait_for_a_receiver_that_hangs_at_an_abort(bench: Bench) -> None:
+    shop = Shop(bench, drain_s=0.05)
+    shop.receivers.gate.clear()
+    async with asyncio.timeout(10), shop.open():
+        ingestion_id = await shop.submit("f")
+        while not shop.receivers.waiting:
+            await asyncio.sleep(0.005)
+        await bench.store.catalog.request_cancel(ingestion_id)
+        await shop.until(ingestion_id, State.ABORTED)
+
+
 async def test_a_bug_in_one_run_is_borne_by_that_one(bench: Bench) -> None:
     shop = Shop(bench)
 
