@@ -88,7 +88,7 @@ _RUNNING: dict[str, JsonValue] = {
         "numbers": "exact",
         "duplicate_keys": "last",
     },
-    "detection": {"record_path": "products"},
+    "detection": {"record_path": "$.products"},
     "metadata": {"class": "Product"},
     "counts": {
         "read": 57000,

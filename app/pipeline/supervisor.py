@@ -152,7 +152,9 @@ class Supervisor:
         while self._running:
             late = loop.time() >= deadline
             for running in self._running.values():
-                if late or running.run.rest.resting:
+                if late:
+                    running.task.cancel()  # a second time too: tidying up has no more time
+                elif running.run.rest.resting:
                     running.cancel()
             tasks = [running.task for running in self._running.values()]
             await asyncio.wait(tasks, timeout=0.05)
