@@ -40,7 +40,7 @@ def test_a_service_that_froze_beyond_its_lease_changes_nothing_when_it_thaws(
     tmp_path: Path, receivers: Callable[..., Receiver], another: Callable[..., Service]
 ) -> None:
     receiver = receivers("--overlap")
-    frozen, other = (another(receiver, INGEST_LEASE_S="0.6") for _ in range(2))
+    frozen, other = (another(receiver, INGEST_LEASE_S="2") for _ in range(2))
     file = sample(tmp_path, "ndjson", records=1_500)
     receiver.gate(4, "committed", "chunk")
     ingestion = frozen.submit(file, "ndjson", receiver.url, chunk_size_by_records=50)
