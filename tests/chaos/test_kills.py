@@ -52,6 +52,9 @@ class Siege:
         """Of the service: what may cost a resent chunk."""
 
     def submit(self) -> None:
+        """Submit the file, after what came before has ended: one ingestion at a time."""
+        for before in self.ingestions[-1:]:
+            self.service.ended(before)
         self.ingestions.append(
             self.service.submit(
                 self.file,
@@ -82,6 +85,7 @@ class Siege:
                 self.service.launch()
                 time.sleep(self.plan.uniform(0, 0.8))
                 self.service.kill()
+                self.kills += 1
             case "reader":
                 self.reach("received")
                 for pid in self.service.readers():
