@@ -39,7 +39,7 @@ help: ## Show this list
 setup: $(READY) ## Make .venv with the locked dependencies and ackline itself (runs once)
 	@echo '.venv is ready'
 
-$(READY): requirements-dev.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml hatch_build.py $(wildcard app/decoders/native/*.[ch])
 	@if ! $(PY) -c 'import pip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null; then \
 	    $(find_python); \
 	    echo "Making .venv with $$python"; \

@@ -85,6 +85,7 @@ _RUNNING: dict[str, JsonValue] = {
         "encoding": None,
         "sheet": None,
         "header_row": None,
+        "canonical": True,
         "numbers": "exact",
         "duplicate_keys": "last",
     },

@@ -68,6 +68,13 @@ class IngestOptions(_Asked):
         int | None,
         Field(ge=1, le=1_048_576, description="Excel: 1-based row that names the columns."),
     ] = None
+    canonical: Annotated[
+        bool,
+        Field(
+            description="JSON, NDJSON: false sends each record's own bytes, key order, number "
+            "text and escapes untouched, instead of the canonical form."
+        ),
+    ] = True
     numbers: Annotated[
         Literal["exact", "string", "reject"],
         Field(description="JSON: what becomes of a number that a double cannot carry."),

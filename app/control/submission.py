@@ -10,8 +10,10 @@ from hashlib import sha256
 import orjson
 
 from app.domain.budget import ChunkLimits
-from app.domain.errors import FileTypeUnknown, OptionInvalid
+from app.domain.canonical import Numbers
+from app.domain.errors import DecodeError, FileTypeUnknown, OptionInvalid
 from app.domain.ingestion import FILE_TYPE_ALIASES, DecodeOptions, FileType, Submission
+from app.domain.record_path import parse_path
 
 FILE_TYPE_NAMES = (*(kind.value for kind in FileType), *FILE_TYPE_ALIASES)
 """Every name a request may use for a file type."""
@@ -35,6 +37,7 @@ OPTION_FILE_TYPES: Mapping[str, frozenset[FileType]] = {
     "encoding": _DELIMITED,
     "sheet": frozenset({FileType.EXCEL}),
     "header_row": frozenset({FileType.EXCEL}),
+    "canonical": _JSON,
     "numbers": _JSON,
     "duplicate_keys": _JSON,
 }
@@ -130,17 +133,33 @@ def _check_options(options: DecodeOptions, file_type: FileType) -> None:
                 f"a source of type {file_type} has no option {name}",
                 remedy=f"Leave it out; it is for {', '.join(sorted(heeded_by))}.",
             )
-    if options.record_path is not None and not all(options.record_path.split(".")):
+    if options.record_path is not None:
+        _check_record_path(options.record_path)
+    _check_dialect(options)
+    if not options.canonical and options.numbers is Numbers.STRING:
+        raise OptionInvalid(
+            "options.numbers",
+            "numbers cannot become strings where records keep their own bytes",
+            remedy="Leave out canonical, or set numbers to 'exact' or 'reject'.",
+        )
+    if options.header_row is not None and options.header_row < 1:
+        raise OptionInvalid("options.header_row", "rows are counted from 1")
+    if isinstance(options.sheet, int) and options.sheet < 0:
+        raise OptionInvalid("options.sheet", "sheets are counted from 0")
+
+
+def _check_record_path(text: str) -> None:
+    try:
+        path = parse_path(text)
+    except DecodeError as error:
+        raise OptionInvalid("options.record_path", error.message, remedy=error.remedy) from error
+    # A member may have an empty name; somebody who writes one has most likely slipped.
+    if "" in path.members:
         raise OptionInvalid(
             "options.record_path",
             "a step of the record path is empty",
             remedy="Write the members from the top to the array, as in data.products.",
         )
-    _check_dialect(options)
-    if options.header_row is not None and options.header_row < 1:
-        raise OptionInvalid("options.header_row", "rows are counted from 1")
-    if isinstance(options.sheet, int) and options.sheet < 0:
-        raise OptionInvalid("options.sheet", "sheets are counted from 0")
 
 
 def _check_dialect(options: DecodeOptions) -> None:

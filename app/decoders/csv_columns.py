@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import orjson
 
+from app.decoders.csv_dialect import Dialect
+from app.decoders.native import CsvScanner, csv_scanner
 from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.canonical import canonical
 from app.domain.errors import DecodeCode, DecodeError, Place, RecordError
@@ -39,6 +41,15 @@ class Columns:
 
         self._quotes = sum(text.count('"') for text in self._before) + 1
         self._backslashes = sum(text.count("\\") for text in self._before)
+
+    def scanner(self, dialect: Dialect) -> CsvScanner | None:
+        """Return what reads rows of these columns from UTF-8 text, if it is compiled."""
+        return csv_scanner(
+            before=[text.encode() for text in self._before],
+            order=self._order,
+            delimiter=dialect.delimiter,
+            quote=dialect.quote,
+        )
 
     def records(self, rows: Sequence[list[str]]) -> list[bytes] | None:
         """Encode all rows that are not blank; at most a block of them.

@@ -15,7 +15,7 @@ When it is cut inside the last cell, nothing in the file tells.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.decoders.csv_columns import Columns
@@ -27,6 +27,7 @@ from app.decoders.csv_dialect import (
     codec_of,
     spreadsheet_hint,
 )
+from app.decoders.native import CsvScanner, Stop
 from app.decoders.resume import from_cursor
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.chunk import Batch, Cursor
@@ -50,7 +51,7 @@ class _Region:
 class _Parsed:
     """What a region gave."""
 
-    records: list[bytes]
+    records: Sequence[bytes]
     byte: int
     """Where the next region starts."""
     line: int
@@ -102,6 +103,7 @@ class CsvDecoder:
         if head.columns is None:
             return
         byte, line = max((cursor.offset, cursor.line), (head.byte, head.line))
+        parser.prepare(head.columns)
         for region, parsed in self._regions(parser, head.columns, byte, line):
             if parsed.records:
                 start = Cursor(offset=region.byte, line=region.line)
@@ -153,6 +155,11 @@ class _Parser:
         self._codec = codec
         self._dialect = dialect
         self._block_bytes = block_bytes
+        self._scanner: CsvScanner | None = None
+
+    def prepare(self, columns: Columns) -> None:
+        """Use the compiled scanner for these columns, where there is one."""
+        self._scanner = columns.scanner(self._dialect)
 
     def head(self, text: bytes, stream: ByteStream) -> _Head:
         """Read up to and including the header row, of which ``text`` is the beginning."""
@@ -172,7 +179,11 @@ class _Parser:
             end = self._codec.lines_end(region.text, end)
         if not end:
             return _Parsed([], region.byte, region.line)
-        return self._at_once(region, end, columns) or self._row_by_row(region, end, columns)
+        return (
+            self._scanned(region, end)
+            or self._at_once(region, end, columns)
+            or self._row_by_row(region, end, columns)
+        )
 
     def _head_in(self, text: bytes, *, last: bool) -> _Head | None:
         end = len(text) if last else self._codec.lines_end(text, len(text))
@@ -185,6 +196,31 @@ class _Parser:
         for cells in rows:
             if cells:
                 return _Head(Columns(cells, rows.place), rows.next_byte, rows.next_line)
+        return None
+
+    def _scanned(self, region: _Region, end: int) -> _Parsed | None:
+        """Let the compiled scanner take what it can; ``None`` when that is nothing.
+
+        It reads UTF-8. Text in another encoding is converted, and then must be taken as a
+        whole, because only then is it known how far that is in the file.
+        """
+        if self._scanner is None:
+            return None
+        text, length = region.text, end
+        converted = self._codec.name != "utf-8"
+        if converted:
+            try:
+                text = text[:end].decode(self._codec.name).encode()
+            except UnicodeError:
+                return None
+            length = len(text)
+        large = len(region.text) > self._block_bytes
+        scanned = self._scanner.scan(text, 0, length, records_max=1 if large else 0)
+        if scanned.end == length or (scanned.end and not converted):
+            taken = end if converted else scanned.end
+            return _Parsed(scanned.records, region.byte + taken, region.line + scanned.lines)
+        if scanned.stop is Stop.MORE and not scanned.end and not region.last:
+            return _Parsed([], region.byte, region.line)  # The row goes on in the next block.
         return None
 
     def _at_once(self, region: _Region, end: int, columns: Columns) -> _Parsed | None:

@@ -32,7 +32,7 @@ class Value:
     """A whole value."""
 
     record: bytes
-    """Its canonical form; empty when it is only skipped."""
+    """Its canonical form, or its own bytes; empty when it is only skipped."""
 
     end: int
     """Index in the text after it."""
@@ -64,6 +64,7 @@ class ExactText:
         self._exact = Exact(numbers=options.numbers, duplicate_keys=options.duplicate_keys)
         self._scan = self._exact.decoder().raw_decode
         self._keep = keep
+        self._canonical = options.canonical
 
     def read(self, text: str, start: int) -> Value | Cut | Fault:
         """Read the value that begins at ``start``.
@@ -75,6 +76,8 @@ class ExactText:
         try:
             value, end = self._scan(text, start)
             record = canonical(value) if self._keep else b""
+            if self._keep and not self._canonical:
+                record = text[start:end].encode()
         except JSONDecodeError as error:
             if is_cut(text, error.pos) or error.msg.startswith("Unterminated string"):
                 return Cut()

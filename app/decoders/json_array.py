@@ -7,7 +7,6 @@ from app.decoders.exact_text import Cut, Fault, Value
 from app.decoders.exactness import is_plain
 from app.decoders.json_detect import detect
 from app.decoders.json_elements import Elements
-from app.decoders.json_path import RecordPath, parse_path, sole_path_text
 from app.decoders.json_walk import Walk
 from app.decoders.lone_value import LoneValue
 from app.decoders.resume import from_cursor
@@ -16,6 +15,7 @@ from app.domain.budget import BLOCK_BYTES
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.ingestion import DecodeOptions
+from app.domain.record_path import RecordPath, parse_path, sole_path_text
 from app.ports import Source
 
 

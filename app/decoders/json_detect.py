@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from app.decoders.json_path import ambiguous, path_text
 from app.decoders.json_tokens import OPEN_ARRAY, OPEN_OBJECT, Tokens
 from app.decoders.json_walk import WHOLE_REMEDY
 from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES
 from app.domain.errors import DecodeCode, DecodeError
+from app.domain.record_path import ambiguous, path_text
 from app.ports import ByteStream
 
 _BYTES_MAX: Final = 1024 * 1024

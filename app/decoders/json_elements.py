@@ -1,9 +1,12 @@
 """The elements of a JSON array, as records.
 
-Fast path: cut the block at the last place that looks like a boundary between records and
-parse what is before it, in brackets, in one go. A stretch that starts at depth one and
-parses as the content of an array also ends at depth one, so a wrong guess cannot pass.
-Exact path, for a stretch that the fast one refuses or may not take: record by record.
+Compiled path: `app.decoders.native` takes the elements one after the other.
+Fast path, where nothing is compiled: cut the block at the last place that looks like a
+boundary between records and parse what is before it, in brackets, in one go. A stretch that
+starts at depth one and parses as the content of an array also ends at depth one, so a wrong
+guess cannot pass.
+Exact path, for a stretch that neither takes: record by record, every digit kept, every
+mistake named.
 """
 
 import codecs
@@ -27,6 +30,7 @@ from app.decoders.exact_text import (
 )
 from app.decoders.exactness import is_plain, is_shallow
 from app.decoders.json_marks import Mark, learn
+from app.decoders.native import Stop, json_scanner
 from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.canonical import DuplicateKeys, Encoded, Json
@@ -71,7 +75,12 @@ class Elements:
     def __init__(
         self, options: DecodeOptions, *, block_bytes: int = BLOCK_BYTES, keep: bool = True
     ) -> None:
-        self._may_be_fast = options.duplicate_keys is DuplicateKeys.LAST
+        self._scanner = json_scanner(options)
+        self._may_be_fast = (
+            self._scanner is None
+            and options.canonical
+            and options.duplicate_keys is DuplicateKeys.LAST
+        )
         self._exact = ExactText(options, keep=keep)
         self._keep = keep
         self._block_bytes = block_bytes
@@ -101,7 +110,11 @@ class Elements:
                 window.advance(window.at + 1)
                 return
             start = Cursor(offset=window.offset, line=window.line, context=context)
-            stretch = self._fast_stretch(window, reach) or self._exact_stretch(window, reach)
+            stretch = (
+                self._scanned_stretch(window)
+                or self._fast_stretch(window, reach)
+                or self._exact_stretch(window, reach)
+            )
             window.advance(stretch.end)
             if stretch.records:
                 yield Batch(stretch.records, start, window.offset, stretch.unsafe)
@@ -110,7 +123,34 @@ class Elements:
             if stretch.closed:
                 return
             opened = False
-            reach = min(reach * 4, max(self._block_bytes, _REACH_FIRST))
+            if self._scanner is None:
+                reach = min(reach * 4, max(self._block_bytes, _REACH_FIRST))
+
+    # ---- the compiled path
+
+    def _scanned_stretch(self, window: Window) -> _Stretch | None:
+        """Take the elements that are held, reading on for the first one if need be.
+
+        Nothing when that one is for the exact path, or the source ends in it.
+        """
+        if self._scanner is None:
+            return None
+        reach = self._block_bytes
+        while True:
+            large = reach > self._block_bytes
+            scanned = self._scanner.scan(
+                window.data, window.at, window.at + reach, records_max=1 if large else 0
+            )
+            if scanned.records:
+                return _Stretch(
+                    records=scanned.records if self._keep else (),
+                    unsafe=scanned.unsafe,
+                    end=scanned.end,
+                    closed=scanned.stop is Stop.CLOSED,
+                )
+            if scanned.stop is not Stop.MORE or (reach >= window.ahead and not window.more()):
+                return None
+            reach *= 2
 
     # ---- the fast path
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from app.decoders.json_path import RecordPath, ambiguous, path_text
 from app.decoders.json_tokens import (
     CLOSE_ARRAY,
     CLOSE_OBJECT,
@@ -15,6 +14,7 @@ from app.decoders.json_tokens import (
 from app.decoders.window import END, Window
 from app.domain.budget import BLOCK_BYTES
 from app.domain.errors import DecodeCode, DecodeError
+from app.domain.record_path import RecordPath, ambiguous, path_text
 
 WHOLE_REMEDY: Final = "To ingest the whole document as one record, set it to '$'."
 

@@ -24,7 +24,7 @@ class LoneValue:
     """Read one value after the other, each from its own bytes."""
 
     def __init__(self, options: DecodeOptions) -> None:
-        self.may_be_fast = options.duplicate_keys is DuplicateKeys.LAST
+        self.may_be_fast = options.duplicate_keys is DuplicateKeys.LAST and options.canonical
         """May a value be decoded by orjson, where its numbers are plain?"""
         self._exact = ExactText(options)
 

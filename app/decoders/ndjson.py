@@ -8,6 +8,7 @@ import orjson
 from app.decoders.exact_text import Cut, Fault, Value, malformed, too_large
 from app.decoders.exactness import is_plain, is_shallow
 from app.decoders.lone_value import LoneValue
+from app.decoders.native import Stop, json_scanner
 from app.decoders.resume import from_cursor
 from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
@@ -28,6 +29,7 @@ class NdjsonDecoder:
         self, source: Source, options: DecodeOptions, *, block_bytes: int = BLOCK_BYTES
     ) -> None:
         self._source = source
+        self._scanner = json_scanner(options, lines=True)
         self._line = LoneValue(options)
         self._block_bytes = block_bytes
 
@@ -47,8 +49,19 @@ class NdjsonDecoder:
 
     def _blocks(self, window: Window) -> Iterator[Batch]:
         while end := self._lines_end(window):
-            raw = window.data[window.at : end]
             start = Cursor(offset=window.offset, line=window.line)
+            if self._scanner is not None:
+                scanned = self._scanner.scan(window.data, window.at, end)
+                window.advance(scanned.end)
+                if scanned.records:
+                    yield Batch(scanned.records, start, window.offset, scanned.unsafe)
+                if window.at < end and scanned.stop is not Stop.FULL:
+                    # One line that needs a closer look; then the scanner goes on.
+                    behind = window.data.find(b"\n", window.at, end) + 1 or end
+                    start = Cursor(offset=window.offset, line=window.line)
+                    yield from self._one_by_one(window, behind, start, plain=False)
+                continue
+            raw = window.data[window.at : end]
             plain = is_plain(raw)
             records = self._fast(raw) if plain else None
             if records is not None:

@@ -161,9 +161,40 @@ def _run(values: list[Json]) -> bytes:
     return orjson.dumps(nest, option=orjson.OPT_SORT_KEYS)[_LISTS:-_AFTER]
 
 
+class Run(Sequence[bytes]):
+    """Consecutive records in canonical form, joined by commas already."""
+
+    __slots__ = ("_ends", "_run")
+
+    def __init__(self, run: bytes, ends: Sequence[int]) -> None:
+        """``ends``: where each record ends in ``run``."""
+        self._run = run
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        span = range(len(self._ends))[index]
+        if isinstance(span, range):
+            return [self.joined(i, i + 1) for i in span]
+        return self.joined(span, span + 1)
+
+    def joined(self, start: int, end: int) -> bytes:
+        """Return the records of a half-open range, joined by commas."""
+        if start >= end:
+            return b""
+        first = self._ends[start - 1] + len(",") if start else 0
+        return self._run[first : self._ends[end - 1]]
+
+
 def joined(records: Sequence[bytes], start: int, end: int) -> bytes:
     """Return some of the records, joined by commas, as cheaply as they allow."""
-    if isinstance(records, Encoded):
+    if isinstance(records, Encoded | Run):
         return records.joined(start, end)
     return b",".join(records[start:end])
 

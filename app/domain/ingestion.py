@@ -1,7 +1,7 @@
 """What an ingestion is, the states it can be in, and the moves between them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -91,8 +91,23 @@ class DecodeOptions:
     header_row: int | None = None
     """Excel: 1-based number of the row that names the columns."""
 
+    canonical: bool = True
+    """JSON, NDJSON: false keeps each record's own bytes, which are still checked to be JSON."""
+
     numbers: Numbers = Numbers.EXACT
     duplicate_keys: DuplicateKeys = DuplicateKeys.LAST
+
+    def with_detected(self, detection: Mapping[str, str]) -> "DecodeOptions":
+        """Fill in what was found out the first time, so that it is never found out anew."""
+        return replace(
+            self,
+            record_path=self.record_path or detection.get("record_path"),
+            delimiter=self.delimiter or detection.get("delimiter"),
+            quote=detection.get("quote") if self.quote is None else self.quote,
+            encoding=self.encoding or detection.get("encoding"),
+            sheet=detection.get("sheet") if self.sheet is None else self.sheet,
+            header_row=self.header_row or int(detection.get("header_row", 0)) or None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +144,12 @@ class Submission:
     options: DecodeOptions = field(default_factory=DecodeOptions)
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Sent with every chunk. The key ``records`` is forbidden."""
+
+    caller: str = ""
+    """Name of who asked for it; empty without API keys."""
+
+    callback_origin: str = ""
+    """``scheme://host:port`` of the callback, by which live ingestions are limited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

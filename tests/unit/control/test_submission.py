@@ -19,6 +19,7 @@ from app.domain.budget import ChunkLimits
 from app.domain.canonical import DuplicateKeys, Numbers
 from app.domain.errors import FileTypeUnknown, OptionInvalid
 from app.domain.ingestion import DecodeOptions, FileType, Submission
+from app.domain.record_path import parse_path, path_text, sole_path_text
 
 DEFAULTS = ChunkLimits(records=1000, memory=4096)
 SAMPLES: dict[str, Any] = {
@@ -28,6 +29,7 @@ SAMPLES: dict[str, Any] = {
     "encoding": "utf-16",
     "sheet": 0,
     "header_row": 3,
+    "canonical": False,
     "numbers": Numbers.STRING,
     "duplicate_keys": DuplicateKeys.REFUSE,
 }
@@ -69,6 +71,13 @@ def test_an_option_is_taken_exactly_where_it_is_heeded(name: str, option: str) -
         assert refusal.value.member == f"options.{option}"
 
 
+def test_records_that_keep_their_bytes_cannot_have_numbers_made_strings() -> None:
+    options = DecodeOptions(canonical=False, numbers=Numbers.STRING)
+    with pytest.raises(OptionInvalid) as refused:
+        checked(asked(options=options))
+    assert refused.value.member == "options.numbers"
+
+
 def test_every_option_says_where_it_is_heeded() -> None:
     assert OPTION_FILE_TYPES.keys() == DecodeOptions.__dataclass_fields__.keys() == SAMPLES.keys()
 
@@ -100,6 +109,41 @@ def test_the_bytes_of_a_chunk_are_always_bounded(limits: ChunkLimits, stored: Ch
 def test_a_limit_that_cannot_work_is_refused(limits: ChunkLimits) -> None:
     with pytest.raises(OptionInvalid):
         checked(asked(limits=limits))
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "a.b", "$", "$.a", "\\$", r"a\.", r"a\.b", r"\..a", r"a\\", r"\\.a"]
+)
+def test_a_record_path_is_taken_when_the_decoder_can_read_it(path: str) -> None:
+    parse_path(path)
+    assert checked(asked(options=DecodeOptions(record_path=path))).options.record_path == path
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("", "empty"),
+        (".", "empty"),
+        ("a.", "empty"),
+        (".a", "empty"),
+        ("a..b", "empty"),
+        ("$.", "empty"),
+        (r"a\\.", "empty"),
+        ("\\", "escape"),
+        ("a.b\\", "escape"),
+        ("a" + 5 * "\\", "escape"),
+    ],
+)
+def test_a_record_path_that_leads_nowhere_is_refused(path: str, why: str) -> None:
+    with pytest.raises(OptionInvalid) as refusal:
+        checked(asked(options=DecodeOptions(record_path=path)))
+    assert (refusal.value.member, why in refusal.value.message) == ("options.record_path", True)
+
+
+@given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=4))
+def test_whatever_detection_finds_can_be_submitted_as_well(members: list[str]) -> None:
+    for path in (path_text(members), sole_path_text(members)):
+        assert checked(asked(options=DecodeOptions(record_path=path))).options.record_path == path
 
 
 def test_a_digest_ignores_order_and_key_and_nothing_else() -> None:

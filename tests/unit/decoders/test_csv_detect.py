@@ -77,7 +77,7 @@ def test_decoding_without_stored_detection_detects() -> None:
     source = BytesSource("a;b\n1;é\n".encode("cp1252"))
     (batch,) = CsvDecoder(source, DecodeOptions()).batches(Cursor())
 
-    assert batch.records == ['{"a":"1","b":"é"}'.encode()]
+    assert list(batch.records) == ['{"a":"1","b":"é"}'.encode()]
 
 
 # ---- quote
@@ -131,7 +131,7 @@ def test_a_mark_of_the_other_byte_order_is_read(codec: str, mark: str) -> None:
     source = BytesSource(f"{mark}a,b\n1,é\n".encode(codec))
     assert detect(f"{mark}a,b\n1,é\n".encode(codec)) == found(encoding=codec)
     (batch,) = CsvDecoder(source, DecodeOptions()).batches(Cursor())
-    assert batch.records == ['{"a":"1","b":"é"}'.encode()]
+    assert list(batch.records) == ['{"a":"1","b":"é"}'.encode()]
 
 
 def test_some_zeros_do_not_make_it_utf_16() -> None:
@@ -153,7 +153,7 @@ def test_utf_8_with_a_broken_byte_stays_utf_8_and_fails_at_that_byte() -> None:
     assert detect(data) == found()
 
     batches = CsvDecoder(BytesSource(data), DecodeOptions()).batches(Cursor())
-    assert next(batches).records == ['{"a":"Köln","b":"Größe"}'.encode()]
+    assert list(next(batches).records) == ['{"a":"Köln","b":"Größe"}'.encode()]
     with pytest.raises(DecodeError) as caught:
         next(batches)
     assert caught.value.code == DecodeCode.ENCODING_INVALID
