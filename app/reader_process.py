@@ -1,8 +1,8 @@
-"""Entry of a reader process: ``python -m app.reader_process``.
+"""Entry of the reader processes' fork server: ``python -m app.reader_process``.
 
 The one place that knows which decoder reads which type: a new format is a file in
-``decoders/`` and a line here. A decoder's libraries are loaded only by a reader that
-needs them, so that a CSV file does not pay for a spreadsheet.
+``decoders/`` and a line here. The fork server loads every decoder once, and readers share
+that memory; who imports this module, such as a tool, loads what it needs.
 """
 
 import sys
@@ -12,30 +12,30 @@ from typing import assert_never
 
 from app.domain.ingestion import FileType
 from app.ports import Sources
-from app.readers import child
+from app.readers import fork_server
 from app.readers.cutting import Formats, MakeDecoder
 from app.sources.local import LocalSources
 
-# ruff: noqa: PLC0415 - a reader loads only what its format needs
+# ruff: noqa: PLC0415 - see above: loaded on demand
 
 
 def decoder_of(file_type: FileType) -> MakeDecoder:
     """Return what decodes files of this type."""
     match file_type:
         case FileType.JSON:
-            from app.decoders.json_array import JsonDecoder
+            from app.decoders.json.array import JsonDecoder
 
             return JsonDecoder
         case FileType.NDJSON:
-            from app.decoders.ndjson import NdjsonDecoder
+            from app.decoders.json.ndjson import NdjsonDecoder
 
             return NdjsonDecoder
         case FileType.CSV | FileType.TSV:
-            from app.decoders.csv_rows import CsvDecoder
+            from app.decoders.csv.rows import CsvDecoder
 
             return partial(CsvDecoder, tab=file_type is FileType.TSV)
         case FileType.EXCEL:
-            from app.decoders.xlsx import XlsxDecoder
+            from app.decoders.xlsx.decoder import XlsxDecoder
 
             return XlsxDecoder
         case _:
@@ -49,4 +49,6 @@ def local_formats(roots: tuple[str, ...]) -> Formats:
 
 
 if __name__ == "__main__":
-    sys.exit(child.serve(lambda setup: local_formats(setup.source_roots)))
+    for known in FileType:
+        decoder_of(known)
+    sys.exit(fork_server.serve(lambda setup: local_formats(setup.source_roots)))

@@ -11,8 +11,8 @@ import sys
 DECODE_DEEP_RECORDS = """
 from random import Random
 from app.domain.ingestion import DecodeOptions
-from app.decoders.json_array import JsonDecoder
-from app.decoders.ndjson import NdjsonDecoder
+from app.decoders.json.array import JsonDecoder
+from app.decoders.json.ndjson import NdjsonDecoder
 from tests.support.decoding import decode
 from tests.support.sources import BytesSource
 

@@ -16,8 +16,8 @@ GROWTH_MAX = 6 * 2**20
 CHILD = """
 import json, re, sys
 from pathlib import Path
-from app.decoders import xlsx_strings
-from app.decoders.xlsx import XlsxDecoder
+from app.decoders.xlsx import strings
+from app.decoders.xlsx.decoder import XlsxDecoder
 from app.domain.chunk import Cursor
 from app.domain.ingestion import DecodeOptions
 from app.sources.local import LocalSources

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from app.decoders.json_array import JsonDecoder
+from app.decoders.json.array import JsonDecoder
 from app.domain.budget import BLOCK_BYTES
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeError

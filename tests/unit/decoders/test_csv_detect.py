@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.decoders.csv_detect import SAMPLE_BYTES
-from app.decoders.csv_dialect import check_csv_options
-from app.decoders.csv_rows import CsvDecoder
+from app.decoders.csv.detect import SAMPLE_BYTES
+from app.decoders.csv.dialect import check_csv_options
+from app.decoders.csv.rows import CsvDecoder
 from app.domain.chunk import Cursor
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.ingestion import DecodeOptions

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.decoders.csv_columns import Columns
-from app.decoders.csv_rows import CsvDecoder
+from app.decoders.csv.columns import Columns
+from app.decoders.csv.rows import CsvDecoder
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError, Place
 from app.domain.ingestion import DecodeOptions

@@ -5,7 +5,7 @@ import json
 import orjson
 import pytest
 
-from app.decoders.csv_rows import CsvDecoder
+from app.decoders.csv.rows import CsvDecoder
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.chunk import Cursor
 from app.domain.errors import DecodeCode, DecodeError, Place, RecordError, SourceError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.decoders.exactness import is_plain, is_shallow
+from app.decoders.json.exactness import is_plain, is_shallow
 from app.domain.budget import DIGITS_MAX
 from app.domain.canonical import SHALLOW_LEVELS, Exact
 from tests.support.json_texts import Writer, values

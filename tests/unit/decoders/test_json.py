@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from app.decoders.exact_text import Cut, ExactText, Fault, Value
-from app.decoders.json_array import JsonDecoder
+from app.decoders.json.array import JsonDecoder
+from app.decoders.json.exact_text import Cut, ExactText, Fault, Value
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.canonical import DuplicateKeys, Numbers
 from app.domain.chunk import Cursor

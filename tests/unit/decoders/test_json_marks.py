@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.decoders.json_marks import learn
+from app.decoders.json.marks import learn
 
 
 def spans(text: str, records: list[str]) -> list[tuple[int, int]]:

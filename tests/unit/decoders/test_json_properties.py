@@ -8,8 +8,8 @@ import ijson.backends.python as ijson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.decoders.json_array import JsonDecoder
-from app.decoders.ndjson import NdjsonDecoder
+from app.decoders.json.array import JsonDecoder
+from app.decoders.json.ndjson import NdjsonDecoder
 from app.domain.canonical import DuplicateKeys, Exact, canonical
 from app.domain.ingestion import DecodeOptions
 from tests.support.decoding import Decoded, decode

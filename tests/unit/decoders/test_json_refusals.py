@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.decoders.json_array import JsonDecoder
+from app.decoders.json.array import JsonDecoder
 from app.domain.budget import BLOCK_BYTES, DEPTH_MAX
 from app.domain.ingestion import DecodeOptions
 from tests.support.decoding import decode

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.decoders import native
-from app.decoders.csv_rows import CsvDecoder
-from app.decoders.json_array import JsonDecoder
-from app.decoders.ndjson import NdjsonDecoder
+from app.decoders.csv.rows import CsvDecoder
+from app.decoders.json.array import JsonDecoder
+from app.decoders.json.ndjson import NdjsonDecoder
 from app.domain.canonical import DuplicateKeys, Numbers
 from app.domain.chunk import Cursor
 from app.domain.errors import Place

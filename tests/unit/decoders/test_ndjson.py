@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.decoders.ndjson import NdjsonDecoder
+from app.decoders.json.ndjson import NdjsonDecoder
 from app.domain.budget import BLOCK_BYTES, DEPTH_MAX, RECORD_BYTES_MAX
 from app.domain.canonical import DuplicateKeys, Numbers
 from app.domain.ingestion import DecodeOptions

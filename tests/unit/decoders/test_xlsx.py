@@ -5,7 +5,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from app.decoders.xlsx import XlsxDecoder
+from app.decoders.xlsx.decoder import XlsxDecoder
 from app.domain.canonical import Json
 from app.domain.chunk import Cursor
 from app.domain.errors import DecodeCode, DecodeError, Place, RecordError

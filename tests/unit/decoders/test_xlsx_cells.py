@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import orjson
 import pytest
 
-from app.decoders.xlsx import XlsxDecoder
-from app.decoders.xlsx_formats import Kind, kind_of
+from app.decoders.xlsx.decoder import XlsxDecoder
+from app.decoders.xlsx.formats import Kind, kind_of
 from app.domain.canonical import Numbers
 from app.domain.errors import DecodeCode, Place, RecordError
 from app.domain.ingestion import DecodeOptions

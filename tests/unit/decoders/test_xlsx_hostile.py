@@ -8,8 +8,10 @@ from typing import IO
 
 import pytest
 
-from app.decoders import xlsx_package, xlsx_rows, xlsx_strings
-from app.decoders.xlsx import XlsxDecoder
+from app.decoders.xlsx import package as xlsx_package
+from app.decoders.xlsx import rows as xlsx_rows
+from app.decoders.xlsx import strings as xlsx_strings
+from app.decoders.xlsx.decoder import XlsxDecoder
 from app.domain.chunk import Cursor
 from app.domain.errors import DecodeCode, DecodeError, IngestError, SourceError
 from app.domain.ingestion import DecodeOptions

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900
 
-from app.decoders.xlsx import XlsxDecoder
+from app.decoders.xlsx.decoder import XlsxDecoder
 from app.domain.canonical import Json
 from app.domain.ingestion import DecodeOptions
 from tests.support.decoding import Decoded, decode

@@ -4,9 +4,9 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.decoders.xlsx_formats import BUILTIN, Kind, kind_of
-from app.decoders.xlsx_package import Package
-from app.decoders.xlsx_xml import tags
+from app.decoders.xlsx.formats import BUILTIN, Kind, kind_of
+from app.decoders.xlsx.package import Package
+from app.decoders.xlsx.xml import tags
 from app.domain.errors import DecodeCode, DecodeError
 
 ENTRIES_MAX = 10_000

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from app.decoders.xlsx_rows import Row
-from app.decoders.xlsx_values import Meaning, Meanings, shown
+from app.decoders.xlsx.rows import Row
+from app.decoders.xlsx.values import Meaning, Meanings, shown
 from app.domain.canonical import Json
 from app.domain.errors import DecodeCode, DecodeError, Place, RecordError
 

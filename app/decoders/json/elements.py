@@ -16,7 +16,7 @@ from typing import Final
 
 import orjson
 
-from app.decoders.exact_text import (
+from app.decoders.json.exact_text import (
     Cut,
     ExactText,
     Fault,
@@ -28,10 +28,10 @@ from app.decoders.exact_text import (
     skip_space,
     too_large,
 )
-from app.decoders.exactness import is_plain, is_shallow
-from app.decoders.json_marks import Mark, learn
+from app.decoders.json.exactness import is_plain, is_shallow
+from app.decoders.json.marks import Mark, learn
+from app.decoders.json.window import Window
 from app.decoders.native import Stop, json_scanner
-from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.canonical import DuplicateKeys, Encoded, Json
 from app.domain.chunk import Batch, Cursor

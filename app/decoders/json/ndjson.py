@@ -5,12 +5,12 @@ from typing import assert_never
 
 import orjson
 
-from app.decoders.exact_text import Cut, Fault, Value, malformed, too_large
-from app.decoders.exactness import is_plain, is_shallow
-from app.decoders.lone_value import LoneValue
+from app.decoders.json.exact_text import Cut, Fault, Value, malformed, too_large
+from app.decoders.json.exactness import is_plain, is_shallow
+from app.decoders.json.lone_value import LoneValue
+from app.decoders.json.window import Window
 from app.decoders.native import Stop, json_scanner
 from app.decoders.resume import from_cursor
-from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.canonical import Encoded
 from app.domain.chunk import Batch, Cursor

@@ -15,8 +15,8 @@ from functools import lru_cache
 from sys import getsizeof
 from typing import IO
 
-from app.decoders.xlsx_package import Package, Part
-from app.decoders.xlsx_xml import Markup, unescape_text, unescaped, whole_elements
+from app.decoders.xlsx.package import Package, Part
+from app.decoders.xlsx.xml import Markup, unescape_text, unescaped, whole_elements
 from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.errors import DecodeCode, DecodeError, SourceCode, SourceError
 

@@ -1,7 +1,7 @@
 """The rows of a sheet, as they are written: what the cells mean comes later.
 
 Rows in the shape that spreadsheet programs write are read by a regular expression, which
-accounts for every character; any other row, however odd, by expat (`xlsx_xml`).
+accounts for every character; any other row, however odd, by expat (`xml.py`).
 """
 
 import re
@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.decoders.xlsx_package import Part
-from app.decoders.xlsx_references import COLUMNS_MAX, ROWS_MAX, resolved
-from app.decoders.xlsx_usual_row import UsualRow
-from app.decoders.xlsx_xml import Markup, unescape_text, unescaped, whole_elements
+from app.decoders.xlsx.package import Part
+from app.decoders.xlsx.references import COLUMNS_MAX, ROWS_MAX, resolved
+from app.decoders.xlsx.usual_row import UsualRow
+from app.decoders.xlsx.xml import Markup, unescape_text, unescaped, whole_elements
 from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.errors import DecodeCode, DecodeError, Place
 

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from app.decoders.xlsx_package import Part, open_package
-from app.decoders.xlsx_pending import Pending
-from app.decoders.xlsx_records import Columns, Records, has_value
-from app.decoders.xlsx_rows import Row, sheet_rows
-from app.decoders.xlsx_strings import SharedStrings, open_strings
-from app.decoders.xlsx_values import Meanings
-from app.decoders.xlsx_workbook import Sheet, Workbook, read_workbook
+from app.decoders.xlsx.package import Part, open_package
+from app.decoders.xlsx.pending import Pending
+from app.decoders.xlsx.records import Columns, Records, has_value
+from app.decoders.xlsx.rows import Row, sheet_rows
+from app.decoders.xlsx.strings import SharedStrings, open_strings
+from app.decoders.xlsx.values import Meanings
+from app.decoders.xlsx.workbook import Sheet, Workbook, read_workbook
 from app.domain.canonical import Exact, Numbers
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError, IngestError, Place, SourceError

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from app.decoders.json_tokens import (
+from app.decoders.json.tokens import (
     CLOSE_ARRAY,
     CLOSE_OBJECT,
     OPEN_ARRAY,
@@ -11,7 +11,7 @@ from app.decoders.json_tokens import (
     QUOTE,
     Tokens,
 )
-from app.decoders.window import END, Window
+from app.decoders.json.window import END, Window
 from app.domain.budget import BLOCK_BYTES
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.record_path import RecordPath, ambiguous, path_text

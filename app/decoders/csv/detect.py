@@ -5,7 +5,7 @@ import csv
 import re
 from itertools import islice
 
-from app.decoders.csv_dialect import (
+from app.decoders.csv.dialect import (
     Dialect,
     bom_encoding,
     codec_of,

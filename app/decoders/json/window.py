@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.decoders.exact_text import too_large
+from app.decoders.json.exact_text import too_large
 from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
 from app.domain.errors import DecodeCode, DecodeError, Place
 from app.ports import ByteStream

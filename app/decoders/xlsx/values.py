@@ -11,10 +11,10 @@ from datetime import date
 from functools import lru_cache, partial
 from typing import TypeAlias
 
-from app.decoders.xlsx_formats import Kind
-from app.decoders.xlsx_rows import EMPTY_TEXT, UNCACHED
-from app.decoders.xlsx_strings import SharedStrings
-from app.decoders.xlsx_workbook import Workbook
+from app.decoders.xlsx.formats import Kind
+from app.decoders.xlsx.rows import EMPTY_TEXT, UNCACHED
+from app.decoders.xlsx.strings import SharedStrings
+from app.decoders.xlsx.workbook import Workbook
 from app.domain.canonical import SAFE_INTEGER_MAX, Exact, Json
 from app.domain.errors import DecodeCode, RecordError
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from app.decoders.json_tokens import OPEN_ARRAY, OPEN_OBJECT, Tokens
-from app.decoders.json_walk import WHOLE_REMEDY
-from app.decoders.window import Window
+from app.decoders.json.tokens import OPEN_ARRAY, OPEN_OBJECT, Tokens
+from app.decoders.json.walk import WHOLE_REMEDY
+from app.decoders.json.window import Window
 from app.domain.budget import BLOCK_BYTES
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.record_path import ambiguous, path_text

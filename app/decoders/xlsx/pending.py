@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from app.decoders.xlsx_records import Records
-from app.decoders.xlsx_rows import Row
+from app.decoders.xlsx.records import Records
+from app.decoders.xlsx.rows import Row
 from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.canonical import Encoded, Json, canonical
 from app.domain.chunk import Batch, Cursor

@@ -4,7 +4,7 @@ import codecs
 
 import orjson
 
-from app.decoders.exact_text import (
+from app.decoders.json.exact_text import (
     Cut,
     ExactText,
     Fault,

@@ -18,9 +18,9 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.decoders.csv_columns import Columns
-from app.decoders.csv_detect import SAMPLE_BYTES, detect_csv
-from app.decoders.csv_dialect import (
+from app.decoders.csv.columns import Columns
+from app.decoders.csv.detect import SAMPLE_BYTES, detect_csv
+from app.decoders.csv.dialect import (
     Codec,
     Dialect,
     check_csv_options,

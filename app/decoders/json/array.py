@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import assert_never
 
-from app.decoders.exact_text import Cut, Fault, Value
-from app.decoders.exactness import is_plain
-from app.decoders.json_detect import detect
-from app.decoders.json_elements import Elements
-from app.decoders.json_walk import Walk
-from app.decoders.lone_value import LoneValue
+from app.decoders.json.detect import detect
+from app.decoders.json.elements import Elements
+from app.decoders.json.exact_text import Cut, Fault, Value
+from app.decoders.json.exactness import is_plain
+from app.decoders.json.lone_value import LoneValue
+from app.decoders.json.walk import Walk
+from app.decoders.json.window import Window
 from app.decoders.resume import from_cursor
-from app.decoders.window import Window
 from app.domain.budget import BLOCK_BYTES
 from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from app.decoders.exact_text import malformed, not_utf8
-from app.decoders.json_elements import Elements
-from app.decoders.window import END, Window
+from app.decoders.json.elements import Elements
+from app.decoders.json.exact_text import malformed, not_utf8
+from app.decoders.json.window import END, Window
 from app.domain.budget import BLOCK_BYTES, DEPTH_MAX
 from app.domain.canonical import too_deep
 from app.domain.errors import DecodeCode, DecodeError

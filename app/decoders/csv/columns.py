@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from app.decoders.csv_dialect import Dialect
+from app.decoders.csv.dialect import Dialect
 from app.decoders.native import CsvScanner, csv_scanner
 from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.canonical import canonical
