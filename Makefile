@@ -32,8 +32,8 @@ endef
 .PHONY: help
 help: ## Show this list
 	@echo "Usage: make <target> [ARGS='...']"
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)$$/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
-	    | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)$$/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	    | while IFS='|' read -r name text; do printf '  %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
 setup: $(READY) ## Make .venv with the locked dependencies and ackline itself (runs once)
@@ -64,6 +64,10 @@ check: $(READY) ## Formatting, lint, types, import layers, generated files
 test: $(READY) ## All tests
 	$(PY) -m pytest $(ARGS)
 
+.PHONY: soak
+soak: $(READY) ## Simulate a million hostile schedules (fewer: ARGS='--schedules 50000')
+	$(PY) -m tests.simulation $(ARGS)
+
 .PHONY: fmt
 fmt: $(READY) ## Format, and apply the fixes that ruff is sure of
 	$(PY) -m ruff check --fix-only --quiet .
@@ -81,9 +85,28 @@ receiver: $(READY) ## Run the mock receiver
 demo: $(READY) ## Deliver a sample file from end to end, both sides on this machine
 	$(BIN)/ackline demo $(ARGS)
 
+# One part alone: make bench ARGS='resume --laps 3'. All options: make bench ARGS=--help
 .PHONY: bench
-bench: $(READY) ## Measure throughput, memory and the cost of resuming
+bench: $(READY) ## Measure speed, memory and the cost of resuming, in ratios of one run
 	$(PY) -m benchmarks $(ARGS)
+
+PEERS := .bench-peers
+
+.PHONY: bench-peers
+bench-peers: $(READY) $(PEERS)/.ready ## The same file by other systems, beside ours
+	$(PY) -m benchmarks.peers --environment $(PEERS) $(ARGS)
+
+# The one in Node takes part where node, npm and redis-server are; the run says when it does not.
+$(PEERS)/.ready: benchmarks/peers/requirements.txt benchmarks/peers/package.json | $(READY)
+	$(PY) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+	@if type node npm redis-server >/dev/null 2>&1; then \
+	    mkdir -p $(PEERS)/node && cp benchmarks/peers/package.json $(PEERS)/node/ \
+	        && cd $(PEERS)/node && npm install --no-package-lock --no-audit --no-fund --silent; \
+	else \
+	    echo '*** No node, npm or redis-server: that peer will be skipped ***' >&2; \
+	fi
+	@touch $@
 
 # Pins that still fit are kept; make lock ARGS=--upgrade takes the newest of everything.
 .PHONY: lock
@@ -104,5 +127,5 @@ lock: ## Regenerate both lock files from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove .venv, caches and build results
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .bench-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

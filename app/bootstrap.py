@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from shutil import disk_usage
 from time import monotonic
 
 from app import wire
+from app.control.admission import Admission
 from app.control.ingestions import Ingestions
 from app.domain.budget import ChunkLimits
 from app.pipeline.run import Crew, Messages
@@ -63,16 +65,18 @@ async def start(settings: Settings) -> AsyncIterator[Runtime]:
             origins=settings.callback_origins(),
             deadline_s=settings.exchange_timeout_s,
         ) as receiver,
+        ProcessReader(
+            module="app.reader_process",
+            setup=ReaderSetup(
+                source_roots=tuple(str(root) for root in settings.source_roots),
+                memory_bytes_max=settings.reader_memory_max_bytes,
+            ),
+            stall_s=settings.reader_stall_s,
+            processes_max=settings.reader_processes_max,
+        ) as reader,
     ):
         crew = Crew(
-            reader=ProcessReader(
-                module="app.reader_process",
-                setup=ReaderSetup(
-                    source_roots=tuple(str(root) for root in settings.source_roots),
-                    memory_bytes_max=settings.reader_memory_max_bytes,
-                ),
-                stall_s=settings.reader_stall_s,
-            ),
+            reader=reader,
             receiver=receiver,
             ledger=store.ledger,
             catalog=store.catalog,
@@ -101,6 +105,11 @@ async def start(settings: Settings) -> AsyncIterator[Runtime]:
             defaults=crew.default_limits,
             clock=clock,
             ceiling=settings.limits_ceiling(),
+            admission=Admission(
+                clock=clock,
+                policy=settings.admission_policy(),
+                disk_free_bytes=lambda: disk_usage(settings.database_path.parent).free,
+            ),
             delivering=lambda: supervisor.alive,
         )
         async with _supervised(supervisor):

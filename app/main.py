@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.ingestions = runtime.ingestions
             yield
 
-    return application.build(lifespan)
+    return application.build(lifespan, keyring=settings.keyring())
 
 
 def server_config(settings: Settings) -> uvicorn.Config:

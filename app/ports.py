@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, Protocol, TypeAlias
 
+from app.domain.access import UNLIMITED, LiveLimits
 from app.domain.budget import ChunkLimits
 from app.domain.chunk import Batch, Chunk, ChunkRef, Cursor, ResumePoint
 from app.domain.delivery import Message, Reply
@@ -165,6 +166,10 @@ class Reader(Protocol):
         """
         ...
 
+    def spare(self) -> bool:
+        """Tell whether there is memory for a chunk that is asked for before it is needed."""
+        ...
+
 
 # ---- chunks out
 
@@ -183,8 +188,8 @@ class Receiver(Protocol):
 class CallbackPolicy(Protocol):
     """Which URLs may be called."""
 
-    async def check(self, url: str) -> None:
-        """Raise `CallbackRefused` when the service may not call ``url``."""
+    async def check(self, url: str) -> str:
+        """Return the ``scheme://host:port`` of ``url``; raise `CallbackRefused` for a bad one."""
         ...
 
 
@@ -321,6 +326,7 @@ class Catalog(Protocol):
         *,
         new_version: bool,
         idempotency: tuple[str, str] | None = None,
+        live: LiveLimits = UNLIMITED,
     ) -> Submitted:
         """Create an ingestion, or requeue one that stopped, in one transaction.
 
@@ -334,6 +340,8 @@ class Catalog(Protocol):
             ``INGESTION_ABORTED``, ``NOT_RESUMABLE``: it will never go on.
         IdempotencyKeyReused
             The key came with another digest before.
+        LimitReached
+            There would be one live ingestion more than ``live`` allows.
         """
         ...
 

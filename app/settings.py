@@ -4,16 +4,23 @@ A setting ``lease_s`` is the environment variable ``INGEST_LEASE_S``. Lists and 
 JSON. The environment goes before a ``.env`` file, and that before the profile's values.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,28 +28,19 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.control.admission import AdmissionPolicy
+from app.control.keys import KEY_PREFIX, KeyEntry, Keyring, is_digest
 from app.control.submission import CHUNK_RECORDS_MAX
+from app.domain.access import Caller, LiveLimits, Scope
 from app.domain.budget import ChunkLimits
 from app.domain.delivery import RetryPolicy
 from app.domain.errors import CallbackRefused
 from app.receiver.egress import EgressPolicy, parse_callback
 from app.receiver.http import OriginSettings
+from app.variables import Secret, SettingsInvalid, Variables, read_env_file, variable_of
 from app.wire.signature import read_secret
 
-PREFIX = "INGEST_"
-FILE_SUFFIX = "_FILE"
-"""``INGEST_SECRETS_FILE`` names the file that holds what ``INGEST_SECRETS`` would."""
-
 _MIB = 1024 * 1024
-
-
-class SettingsInvalid(ValueError):
-    """A setting is unknown, or its value cannot be used. Values are never repeated."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = tuple(faults)
-        """One sentence each, beginning with the variable's name."""
 
 
 class Profile(StrEnum):
@@ -59,10 +57,6 @@ class Unit(str):
     """The unit of a setting, for the documents made from it."""
 
     __slots__ = ()
-
-
-class Secret:
-    """Marks a setting that may also come from the file named by ``…_FILE``."""
 
 
 def _allow_list(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,6 +79,40 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _key_digest(text: str) -> str:
+    if not is_digest(text):
+        # Whoever put the key itself here must not read it again in the message.
+        raise ValueError("this is no SHA-256 of a key, 64 lower-case hex digits: see ackline key")
+    return text
+
+
+def _not_empty(digests: tuple[str, ...]) -> tuple[str, ...]:
+    if not digests:
+        raise ValueError("without a digest there is no key")
+    return digests
+
+
+class ApiKey(BaseModel):
+    """What `ackline key` prints for the setting. The key itself is nowhere in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    scope: Scope
+    sha256: Annotated[
+        tuple[Annotated[str, AfterValidator(_key_digest)], ...], AfterValidator(_not_empty)
+    ]
+    """Several while one key replaces another."""
+
+
+CallerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+ApiKeys: TypeAlias = dict[CallerName, ApiKey]
 Origin = Annotated[str, AfterValidator(_origin)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False), Unit("s")]
 
@@ -100,10 +128,25 @@ class Settings(BaseSettings):
     """What this profile sets apart from the defaults."""
 
     host: str = "127.0.0.1"
-    """Address the API listens on. It has no authentication of its own: open it to other machines only behind something that has."""  # noqa: E501
+    """Address the API listens on. Without API keys only a loopback one is taken."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     """Port the API listens on; 0 takes a free one."""
+
+    api_keys: Annotated[ApiKeys, Secret()] = {}
+    """Who may ask: a name of your choice to `{"scope": "read" or "ingest" or "admin", "sha256": […]}`, as `ackline key` prints it."""  # noqa: E501
+
+    submissions_per_minute_max: Annotated[int, Field(ge=1), Unit("submissions")] = 600
+    """Submissions a minute under one name of an API key."""
+
+    live_per_key_max: Annotated[int, Field(ge=1), Unit("ingestions")] = 2000
+    """Ingestions that have not ended, of those submitted under one name of an API key."""
+
+    live_per_origin_max: Annotated[int, Field(ge=1), Unit("ingestions")] = 5000
+    """Ingestions that have not ended, of those that call one `scheme://host:port`."""
+
+    disk_free_bytes_min: Annotated[int, Field(ge=0), Unit("bytes")] = 16 * _MIB
+    """With less free space for the database no ingestion is begun, and the service is not ready."""
 
     database_path: Path = Path("data/ackline.db")
     """SQLite file that holds all progress. On a local disk; its folder is created."""
@@ -132,7 +175,7 @@ class Settings(BaseSettings):
     """Most bytes of a chunk's records that a request may ask for, and what every chunk is held to. A record above it cannot be delivered."""  # noqa: E501
 
     ingestions_running_max: Annotated[int, Field(ge=1, le=1000), Unit("ingestions")] = 8
-    """Ingestions worked on at the same time. Each has a reader process; the others are QUEUED."""
+    """Ingestions worked on at the same time. Each has a reader process; the others are QUEUED. Those WAITING for their receiver do not count."""  # noqa: E501
 
     attempts_max: Annotated[int, Field(ge=1, le=1000), Unit("sends")] = 5
     """Sends of one chunk before the ingestion is WAITING for its receiver."""
@@ -157,6 +200,9 @@ class Settings(BaseSettings):
 
     exchange_timeout_s: Seconds = 60.0
     """Time for a whole exchange with a receiver, from the name look-up to the answer's last byte."""  # noqa: E501
+
+    reader_processes_max: Annotated[int, Field(ge=0, le=1000), Unit("processes")] = 0
+    """Reader processes alive at the same time; 0 for four per CPU, at least 16. Ingestions that wait for their receivers share them."""  # noqa: E501
 
     reader_memory_max_bytes: Annotated[int, Field(ge=256 * _MIB), Unit("bytes")] = 2048 * _MIB
     """Address space of each reader process. A hostile file runs into it, not into the machine."""
@@ -189,8 +235,8 @@ class Settings(BaseSettings):
         env_file = getattr(dotenv_settings, "env_file", None)
         return (
             init_settings,
-            _Variables(settings_cls, os.environ),
-            _Variables(settings_cls, _read_env_file(env_file)),
+            Variables(settings_cls, os.environ),
+            Variables(settings_cls, read_env_file(env_file)),
             InitSettingsSource(settings_cls, dict(cls.profile_values)),
         )
 
@@ -205,7 +251,30 @@ class Settings(BaseSettings):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"{variable_of(low)} is above {variable_of(high)}")
         self.callback_origins()
+        digests = [digest for key in self.api_keys.values() for digest in key.sha256]
+        if len(set(digests)) < len(digests):
+            raise ValueError(f"{variable_of('api_keys')}: one key stands there twice")
+        if not self.api_keys and not _is_loopback(self.host):
+            raise ValueError(
+                f"{variable_of('host')}: without API keys the service only listens on a loopback "
+                f"address such as 127.0.0.1; ackline key makes one for {variable_of('api_keys')}"
+            )
         return self
+
+    def keyring(self) -> Keyring:
+        """Return the API keys that are in force."""
+        return Keyring(
+            KeyEntry(caller=Caller(name=name, scope=key.scope), digests=key.sha256)
+            for name, key in self.api_keys.items()
+        )
+
+    def admission_policy(self) -> AdmissionPolicy:
+        """Return how many submissions are taken."""
+        return AdmissionPolicy(
+            live=LiveLimits(per_caller=self.live_per_key_max, per_origin=self.live_per_origin_max),
+            per_minute=self.submissions_per_minute_max,
+            disk_free_bytes_min=self.disk_free_bytes_min,
+        )
 
     def retry_policy(self) -> RetryPolicy:
         """Return when to send again."""
@@ -291,77 +360,11 @@ def load(
         ) from error
 
 
-def variable_of(setting: str) -> str:
-    """Return the environment variable of a setting."""
-    return PREFIX + setting.upper()
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Tell whether a setting may come from a file, and is never shown."""
-    return any(isinstance(mark, Secret) for mark in field.metadata)
-
-
-class _Variables(PydanticBaseSettingsSource):
-    """Settings from variables, where an unknown name is an error."""
-
-    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._variables = variables
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        text = self._text(field, field_name)
-        return text, field_name, self.field_is_complex(field)
-
-    def __call__(self) -> dict[str, Any]:
-        """Return what is set; a variable that is empty is not."""
-        fields = self.settings_cls.model_fields
-        known = {variable_of(name) for name in fields}
-        known |= {variable_of(name) + FILE_SUFFIX for name in fields if is_secret(fields[name])}
-        unknown = sorted(
-            name for name in self._variables if name.startswith(PREFIX) and name not in known
-        )
-        if unknown:
-            raise SettingsInvalid([f"{name}: there is no such setting" for name in unknown])
-        values: dict[str, Any] = {}
-        for name, field in fields.items():
-            text, _, is_json = self.get_field_value(field, name)
-            if text:
-                values[name] = _parsed(name, text) if is_json else text
-        return values
-
-    def _text(self, field: FieldInfo, name: str) -> str:
-        text = self._variables.get(variable_of(name), "")
-        path = self._variables.get(variable_of(name) + FILE_SUFFIX, "") if is_secret(field) else ""
-        if not path:
-            return text
-        if text:
-            raise SettingsInvalid([f"{variable_of(name)}: it is set, and so is …{FILE_SUFFIX}"])
-        try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsInvalid(
-                [f"{variable_of(name)}{FILE_SUFFIX}: the file cannot be read"]
-            ) from error
-
-
-def _parsed(name: str, text: str) -> object:
-    try:
-        parsed: object = json.loads(text)
-    except ValueError:
-        # The text may be a secret, and the parser's error holds it.
-        raise SettingsInvalid([f"{variable_of(name)}: the value is not JSON"]) from None
-    return parsed
-
-
-def _read_env_file(path: Path | None) -> Mapping[str, str]:
-    if path is None or not path.is_file():
-        return {}
-    return {k: v or "" for k, v in dotenv_values(path, interpolate=False).items()}
-
-
 def _fault(steps: Sequence[object], message: str) -> str:
     text = message.removeprefix("Value error, ")
     if not steps:
         return text
-    rest = "".join(f"[{step!r}]" for step in steps[1:])
+    # A key that was put where a name belongs must not be read again in the message.
+    shown = ("…" if str(step).startswith(KEY_PREFIX) else step for step in steps[1:])
+    rest = "".join(f"[{step!r}]" for step in shown)
     return f"{variable_of(str(steps[0]))}{rest}: {text}"

@@ -52,8 +52,12 @@ class Reception:
         self, body: bytes, headers: Mapping[str, str], plan: Plan, *, now_s: float
     ) -> Reaction:
         """Take one request. ``headers`` are looked up in lower case; ``now_s`` is Unix time."""
+        # Contract 8.4: damage is told apart from deceit first, and nothing is read before both.
+        digest = content_digest(body)
+        if not same(digest, headers.get("content-digest", digest)):
+            return refusal(422, "CHECKSUM_MISMATCH", f"the body's digest is {digest}")
         if fault := self._distrust(body, headers, now_s):
-            return refusal(401, fault, "the digest, signature or timestamp is not right")
+            return refusal(401, fault, "the signature or timestamp is not right")
         try:
             envelope = open_envelope(body)
         except BodyInvalid as error:
@@ -65,10 +69,7 @@ class Reception:
     def _distrust(
         self, body: bytes, headers: Mapping[str, str], now_s: float
     ) -> SignatureFault | None:
-        """Return why the request is not to be trusted. Contract 8.4, first line."""
-        digest = headers.get("content-digest")
-        if digest is not None and not same(content_digest(body), digest):
-            return SignatureFault.SIGNATURE_INVALID
+        """Return why the request is not to be trusted. Contract 8.4, second line."""
         if not self._secrets:
             return None
         return verify(

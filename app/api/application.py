@@ -12,8 +12,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api import docs, health, ingestions, problems
+from app.api.authentication import RequireKey
 from app.api.callbacks import declare_webhooks
 from app.api.limits import LimitBody
+from app.control.keys import Keyring
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -27,8 +29,8 @@ of these codes. Codes are stable: clients may branch on them.
 """
 
 
-def build(lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the application."""
+def build(lifespan: Lifespan | None = None, *, keyring: Keyring) -> FastAPI:
+    """Return the application. Without a key in ``keyring`` it asks nobody for one."""
     app = FastAPI(
         title="ackline",
         summary="Ingestion that ends with an acknowledgement.",
@@ -44,6 +46,9 @@ def build(lifespan: Lifespan | None = None) -> FastAPI:
     app.include_router(docs.router)
     declare_webhooks(app)
     problems.install(app)
+    # The one added last is met first. A body is read before its sender is refused: one who
+    # still sends when the connection is closed never sees why.
+    app.add_middleware(RequireKey, keyring=keyring)
     app.add_middleware(LimitBody)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app

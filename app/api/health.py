@@ -32,7 +32,7 @@ async def healthz() -> Health:
     response_description="The store can be written and chunks are being delivered.",
     responses={
         200: {"content": {"application/json": {"examples": examples.READY}}},
-        **documented("NOT_READY", "STORE_UNAVAILABLE", "INTERNAL"),
+        **documented("NOT_READY", "DISK_LOW", "STORE_UNAVAILABLE", "INTERNAL"),
     },
 )
 async def readyz(ingestions: IngestionsDep) -> Ready:

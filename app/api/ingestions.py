@@ -6,15 +6,26 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.api import callbacks, examples
+from app.api.authentication import CallerDep, needs
 from app.api.deps import IdempotencyKeyDep, IngestionIdDep, IngestionsDep, require_json
 from app.api.models import IngestBody, ListQuery
 from app.api.problems import documented
 from app.api.views import IngestAnswer, IngestionList, IngestionView, ingestion_path
+from app.domain.access import Scope
 from app.ports import SubmitStatus
 
 router = APIRouter(prefix="/api", tags=["ingestions"])
 
-_SERVICE: Sequence[str] = ("STORE_UNAVAILABLE", "INTERNAL")
+_ALWAYS: Sequence[str] = (
+    "UNAUTHENTICATED",
+    "SCOPE_INSUFFICIENT",
+    "STORE_UNAVAILABLE",
+    "INTERNAL",
+)
+"""What any of these routes may answer with."""
+
+_READ = [Depends(needs(Scope.READ))]
+_INGEST = [Depends(needs(Scope.INGEST))]
 
 
 @router.post(
@@ -23,7 +34,7 @@ _SERVICE: Sequence[str] = ("STORE_UNAVAILABLE", "INTERNAL")
     status_code=202,
     summary="Ingest a file",
     response_description="The file is queued, or being worked on already.",
-    dependencies=[Depends(require_json)],
+    dependencies=[*_INGEST, Depends(require_json)],
     callbacks=callbacks.router.routes,
     responses={
         200: {
@@ -59,13 +70,18 @@ _SERVICE: Sequence[str] = ("STORE_UNAVAILABLE", "INTERNAL")
             "SOURCE_NOT_A_FILE",
             "IDEMPOTENCY_KEY_REUSED",
             "SOURCE_UNAVAILABLE",
-            *_SERVICE,
+            "RATE_LIMIT",
+            "CALLER_LIMIT",
+            "ORIGIN_LIMIT",
+            "DISK_LOW",
+            *_ALWAYS,
         ),
     },
 )
 async def ingest(
     body: Annotated[IngestBody, Body(openapi_examples=examples.REQUESTS)],
     key: IdempotencyKeyDep,
+    caller: CallerDep,
     ingestions: IngestionsDep,
     response: Response,
 ) -> IngestAnswer:
@@ -75,7 +91,7 @@ async def ingest(
     stopped; `re_ingestion: true` makes a new version instead. What cannot work is refused
     at once: a missing file, a forbidden callback, an unknown member.
     """
-    submitted = await ingestions.submit(body.request(key))
+    submitted = await ingestions.submit(body.request(key), caller=caller)
     if submitted.status is SubmitStatus.ALREADY_COMPLETED:
         response.status_code = 200
     response.headers["location"] = ingestion_path(submitted.ingestion.id)
@@ -86,6 +102,7 @@ async def ingest(
     "/ingestions",
     operation_id="list_ingestions",
     summary="List ingestions",
+    dependencies=_READ,
     response_description="A slice, newest first.",
     responses={
         200: {
@@ -97,7 +114,7 @@ async def ingest(
                 }
             },
         },
-        **documented("REQUEST_INVALID", "CURSOR_INVALID", "FILE_TYPE_UNKNOWN", *_SERVICE),
+        **documented("REQUEST_INVALID", "CURSOR_INVALID", "FILE_TYPE_UNKNOWN", *_ALWAYS),
     },
 )
 async def list_ingestions(
@@ -119,10 +136,11 @@ async def list_ingestions(
     "/ingestions/{ingestion_id}",
     operation_id="show_ingestion",
     summary="Show an ingestion",
+    dependencies=_READ,
     response_description="The ingestion as it stands.",
     responses={
         200: {"content": {"application/json": {"examples": examples.INGESTIONS}}},
-        **documented("INGESTION_NOT_FOUND", *_SERVICE),
+        **documented("INGESTION_NOT_FOUND", *_ALWAYS),
     },
 )
 async def show(ingestion_id: IngestionIdDep, ingestions: IngestionsDep) -> IngestionView:
@@ -135,12 +153,19 @@ async def show(ingestion_id: IngestionIdDep, ingestions: IngestionsDep) -> Inges
     operation_id="cancel_ingestion",
     status_code=202,
     summary="Cancel an ingestion",
+    dependencies=_INGEST,
     response_description="It is asked to stop; the state is ABORTED as soon as it has.",
     responses={
         202: {"content": {"application/json": {"examples": examples.CANCELLED}}},
-        **documented("INGESTION_NOT_FOUND", "ALREADY_FINISHED", *_SERVICE),
+        **documented("INGESTION_NOT_FOUND", "ALREADY_FINISHED", *_ALWAYS),
     },
 )
-async def cancel(ingestion_id: IngestionIdDep, ingestions: IngestionsDep) -> IngestionView:
-    """Abort an ingestion for good. The receiver is told once with `ingestion.aborted`."""
-    return IngestionView.of(await ingestions.cancel(ingestion_id))
+async def cancel(
+    ingestion_id: IngestionIdDep, caller: CallerDep, ingestions: IngestionsDep
+) -> IngestionView:
+    """Abort an ingestion for good. The receiver is told once with `ingestion.aborted`.
+
+    A key of scope `ingest` cancels what was submitted under its name, one of scope `admin`
+    everything.
+    """
+    return IngestionView.of(await ingestions.cancel(ingestion_id, caller=caller))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.domain.errors import IngestError, OptionInvalid
+from app.domain.errors import IngestError, LimitReached, OptionInvalid
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:ackline:problem:"
@@ -38,6 +38,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     # The request itself.
     "REQUEST_MALFORMED": ProblemKind(400, "The body is not JSON"),
     "IDEMPOTENCY_KEY_INVALID": ProblemKind(400, "The Idempotency-Key cannot be read"),
+    "UNAUTHENTICATED": ProblemKind(401, "A valid API key is needed"),
+    "SCOPE_INSUFFICIENT": ProblemKind(403, "The API key is not for this"),
     "NOT_FOUND": ProblemKind(404, "There is nothing at this path"),
     "METHOD_NOT_ALLOWED": ProblemKind(405, "This path does not know this method"),
     "REQUEST_TIMEOUT": ProblemKind(408, "The body did not arrive in time"),
@@ -61,6 +63,11 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "INGESTION_ABORTED": ProblemKind(409, "The ingestion was cancelled"),
     "NOT_RESUMABLE": ProblemKind(409, "The ingestion cannot go on"),
     "ALREADY_FINISHED": ProblemKind(409, "The ingestion has ended"),
+    # How much there is.
+    "RATE_LIMIT": ProblemKind(429, "Too many submissions in a minute"),
+    "CALLER_LIMIT": ProblemKind(429, "Too many live ingestions of one caller"),
+    "ORIGIN_LIMIT": ProblemKind(429, "Too many live ingestions that call one receiver"),
+    "DISK_LOW": ProblemKind(503, "Too little space is left to keep progress"),
     # The service.
     "NOT_READY": ProblemKind(503, "The service cannot take work just now"),
     "STORE_UNAVAILABLE": ProblemKind(503, "Progress cannot be stored just now"),
@@ -76,6 +83,13 @@ _BY_STATUS = {
     415: "MEDIA_TYPE_UNSUPPORTED",
 }
 """For the errors that the framework raises itself."""
+
+_HEADERS = {
+    401: ("WWW-Authenticate", "`Bearer`: how to send a key."),
+    429: ("Retry-After", "Seconds."),
+    503: ("Retry-After", "Seconds."),
+}
+"""What comes with a status."""
 
 _MEMBER_CODES = (
     ("missing", "MISSING"),
@@ -166,6 +180,7 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
             problem.status,
             {
                 "description": "",
+                **_documented_headers(problem.status),
                 "content": {
                     MEDIA_TYPE: {
                         "schema": {"$ref": "#/components/schemas/Problem"},
@@ -180,6 +195,14 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
             "value": problem.model_dump(exclude_none=True),
         }
     return by_status
+
+
+def _documented_headers(status: int) -> dict[str, Any]:
+    named = _HEADERS.get(status)
+    if named is None:
+        return {}
+    name, description = named
+    return {"headers": {name: {"description": description, "schema": {"type": "string"}}}}
 
 
 def as_table() -> str:
@@ -211,7 +234,10 @@ async def _on_ingest_error(request: Request, error: Exception) -> Response:
         instance=request.url.path,
         errors=errors,
     )
-    return response_of(problem)
+    headers = {}
+    if isinstance(error, LimitReached):
+        headers["retry-after"] = str(error.retry_after_s)
+    return response_of(problem, headers=headers)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

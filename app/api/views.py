@@ -124,7 +124,7 @@ class IngestionView(BaseModel):
     callback_url: str
     chunk_size_by_records: int
     chunk_size_by_memory: int
-    options: dict[str, str | int | None]
+    options: dict[str, str | int | bool | None]
     detection: Annotated[
         dict[str, str], Field(description="Options that were found out, not given.")
     ]

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import cancel, demo, generate, ingest, ls, receiver, status
+from app.cli import cancel, demo, generate, ingest, key, ls, receiver, status
 from app.cli import serve as serve
 from app.cli.service import Refused, Unreachable
+from app.decoders.native import is_compiled
 
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
@@ -22,7 +23,8 @@ EXIT_INTERRUPTED = 130
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"ackline {__version__}")
+        loops = "compiled" if is_compiled() else "in Python, no C compiler was there to build them"
+        typer.echo(f"ackline {__version__} (text decoders {loops})")
         raise typer.Exit
 
 
@@ -35,7 +37,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, receiver, ingest, status, ls, cancel, generate, demo):
+for command in (serve, receiver, key, ingest, status, ls, cancel, generate, demo):
     command.add_to(cli)
 
 

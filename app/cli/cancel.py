@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli.service import DEFAULT_URL, JsonOption, Service, UrlOption
+from app.cli.service import DEFAULT_URL, JsonOption, KeyOption, Service, UrlOption
 from app.cli.status import IdArgument
 
 
@@ -12,10 +12,13 @@ def add_to(cli: typer.Typer) -> None:
 
 
 def cancel(
-    ingestion_id: IdArgument, as_json: JsonOption = False, url: UrlOption = DEFAULT_URL
+    ingestion_id: IdArgument,
+    as_json: JsonOption = False,
+    url: UrlOption = DEFAULT_URL,
+    api_key: KeyOption = None,
 ) -> None:
     """Ask for it; the chunk in flight is given up, the receiver is told."""
-    with Service(url) as service:
+    with Service(url, api_key=api_key) as service:
         view = service.cancel(service.whole_id(ingestion_id))
     typer.echo(
         view.model_dump_json(indent=2)

@@ -47,7 +47,9 @@ def demo(
         )
         url = stack.enter_context(
             _server(
-                *("serve", "--port", "0"),
+                *("serve", "--host", "127.0.0.1", "--port", "0"),
+                INGEST_API_KEYS="",
+                INGEST_API_KEYS_FILE="",
                 INGEST_LOG_LEVEL="warning",
                 INGEST_DATABASE_PATH=str(folder / "ackline.db"),
                 INGEST_SOURCE_ROOTS=json.dumps([str(folder)]),

@@ -42,7 +42,7 @@ def details(view: IngestionView) -> Table:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, text in _facts(view):
-        table.add_row(name, text if isinstance(text, Text) else Text(text))
+        table.add_row(name, text if isinstance(text, Text) else Text(printable(text)))
     return table
 
 
@@ -57,7 +57,7 @@ def listing(views: Iterable[IngestionView]) -> Table:
             _state(view.state),
             Text(f"{int(view.progress.fraction * 100)}%"),  # no 100 % before it is whole
             Text(f"{view.counts.delivered:,}"),
-            Text(view.file_path, overflow="ellipsis"),
+            Text(printable(view.file_path), overflow="ellipsis"),
         )
     return table
 
@@ -96,9 +96,16 @@ def ending(view: IngestionView) -> str:
     """Say in a few words how an ingestion ended, or stands."""
     line = f"{view.state.value}: {view.counts.delivered:,} records in {view.chunks_acked:,} chunks"
     if view.error is not None:
-        line += f"\n{view.error.code}: {view.error.message}"
-        line += f"\n  {view.error.remedy}" if view.error.remedy else ""
+        line += "\n" + printable(f"{view.error.code}: {view.error.message}")
+        line += "\n  " + printable(view.error.remedy) if view.error.remedy else ""
     return line
+
+
+def printable(text: str) -> str:
+    """Escape what would move the cursor, colour the terminal, or turn the text around."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def size(count: float) -> str:
@@ -123,7 +130,7 @@ class _PlainLines:
         reason = f" {view.waiting.code}: {view.waiting.message}" if view.waiting else ""
         sys.stderr.write(
             f"{view.state.value} {view.progress.fraction:.1%} "
-            f"{view.counts.delivered} records{reason}\n"
+            f"{view.counts.delivered} records{printable(reason)}\n"
         )
         sys.stderr.flush()
 
@@ -159,7 +166,7 @@ def _facts(view: IngestionView) -> Iterable[tuple[str, str | Text]]:
     if view.waiting is not None:
         yield "waiting", f"{view.waiting.code}: {view.waiting.message}"
     if view.error is not None:
-        yield "error", Text(f"{view.error.code}: {view.error.message}", style="red")
+        yield "error", Text(printable(f"{view.error.code}: {view.error.message}"), style="red")
         if view.error.remedy:
             yield "remedy", view.error.remedy
         yield "resumable", "yes" if view.error.resumable else "no"

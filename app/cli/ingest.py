@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.api.models import IngestBody
 from app.cli.display import ending, follow
-from app.cli.service import DEFAULT_URL, JsonOption, Refused, Service, UrlOption
+from app.cli.service import DEFAULT_URL, JsonOption, KeyOption, Service, UrlOption
 from app.domain.ingestion import State
 
 _TYPES = {
@@ -50,6 +50,7 @@ def ingest(  # noqa: PLR0917 - one parameter for each option of the command
     ] = False,
     as_json: JsonOption = False,
     url: UrlOption = DEFAULT_URL,
+    api_key: KeyOption = None,
 ) -> None:
     """Submit, print the ingestion's id, follow."""
     body = _body(
@@ -66,7 +67,7 @@ def ingest(  # noqa: PLR0917 - one parameter for each option of the command
             "sheet": int(sheet) if sheet is not None and sheet.isdigit() else sheet,
         },
     )
-    with Service(url) as service:
+    with Service(url, api_key=api_key) as service:
         answer = service.submit(body)
         if not wait:
             said = f"{answer.status.value} {answer.ingestion_id}"
@@ -92,6 +93,7 @@ def _type_of(file: Path) -> str:
     try:
         return _TYPES[file.suffix.lower()]
     except KeyError:
-        raise Refused(
-            f"the name {file.name} does not tell its type: add --type ({', '.join(_TYPES)})"
+        kinds = "|".join(dict.fromkeys(_TYPES.values()))
+        raise typer.BadParameter(
+            f"the name {file.name!r} does not tell the type of the file: add --type {kinds}"
         ) from None

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from app.cli.display import listing
-from app.cli.service import DEFAULT_URL, JsonOption, Service, UrlOption
+from app.cli.service import DEFAULT_URL, JsonOption, KeyOption, Service, UrlOption
 from app.domain.ingestion import State
 
 
@@ -21,10 +21,11 @@ def ls(
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
     as_json: JsonOption = False,
     url: UrlOption = DEFAULT_URL,
+    api_key: KeyOption = None,
 ) -> None:
     """Print the newest ingestions."""
     asked = [("limit", str(limit)), *(("state", wanted.value) for wanted in state or ())]
-    with Service(url) as service:
+    with Service(url, api_key=api_key) as service:
         page = service.page(f"/api/ingestions?{urlencode(asked)}")
     if as_json:
         typer.echo(page.model_dump_json(indent=2))

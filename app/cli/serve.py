@@ -8,8 +8,9 @@ import typer
 
 from app.cli.listening import bind
 from app.cli.listening import serve as serve_until_told
-from app.settings import Profile, SettingsInvalid, load
+from app.settings import Profile, load
 from app.telemetry.logs import configure
+from app.variables import SettingsInvalid
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -36,5 +37,5 @@ def serve(
         for fault in error.faults:
             sys.stderr.write(f"ackline: {fault}\n")
         raise typer.Exit(2) from error
-    configure(settings.log_level, json=settings.log_format == "json")
+    configure(settings.log_level, as_json=settings.log_format == "json")
     serve_until_told(server_config(settings), bind(settings.host, settings.port))

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from app.api.models import IngestBody
 from app.api.views import IngestAnswer, IngestionList, IngestionView
+from app.cli.display import printable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -20,6 +21,15 @@ TIMEOUT_S = 30.0
 
 UrlOption = Annotated[
     str, typer.Option("--url", envvar="ACKLINE_URL", help="Where the service listens.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="ACKLINE_API_KEY",
+        show_default=False,
+        help="API key. Better in the environment: arguments are seen by others.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -42,9 +52,14 @@ class _Problem(BaseModel):
 class Service:
     """A client of the HTTP API."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, api_key: str | None = None) -> None:
+        headers = {}
+        if api_key:
+            if not (api_key.isascii() and api_key.isprintable()):
+                raise typer.BadParameter("the API key holds a character that no key has")
+            headers["Authorization"] = f"Bearer {api_key}"
         # Proxy variables are for the outside; the service is ours.
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +135,7 @@ def _told(response: httpx.Response) -> str:
     try:
         problem = _Problem.model_validate_json(response.content)
     except ValueError:
-        return f"HTTP {response.status_code}: {response.text[:300]}"
+        return printable(f"HTTP {response.status_code}: {response.text[:300]}")
     code = problem.code or problem.title or f"HTTP {response.status_code}"
-    told = f"{code}: {problem.detail or problem.title}"
-    return f"{told}\n  {problem.remedy}" if problem.remedy else told
+    told = printable(f"{code}: {problem.detail or problem.title}")
+    return f"{told}\n  {printable(problem.remedy)}" if problem.remedy else told

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from app.cli.display import details, follow
-from app.cli.service import DEFAULT_URL, JsonOption, Service, UrlOption
+from app.cli.service import DEFAULT_URL, JsonOption, KeyOption, Service, UrlOption
 from app.domain.ingestion import LIVE, State
 
 IdArgument = Annotated[str, typer.Argument(help="The ingestion's id, or its beginning.")]
@@ -22,9 +22,10 @@ def status(
     wait: Annotated[bool, typer.Option("--follow", help="Stay until it stops.")] = False,
     as_json: JsonOption = False,
     url: UrlOption = DEFAULT_URL,
+    api_key: KeyOption = None,
 ) -> None:
     """Print where an ingestion stands. Exit 1 when it stopped before it was complete."""
-    with Service(url) as service:
+    with Service(url, api_key=api_key) as service:
         whole_id = service.whole_id(ingestion_id)
         view = service.show(whole_id)
         if wait:

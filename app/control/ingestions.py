@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from app.control.admission import Admission
 from app.control.pace import Pace, pace_of
 from app.control.submission import CHUNK_CEILING, SubmitRequest, file_type_of, submission_of
+from app.domain.access import Caller, Scope
 from app.domain.budget import ChunkLimits
-from app.domain.errors import NotReady, SourceCode, SourceError
+from app.domain.errors import NotAllowed, NotReady, SourceCode, SourceError
 from app.domain.identity import IngestionId, file_id_of
 from app.domain.ingestion import Fingerprint, Ingestion, State
 from app.ports import CallbackPolicy, Catalog, Clock, Sources, Submitted
@@ -48,6 +50,7 @@ class Ingestions:
         defaults: ChunkLimits,
         clock: Clock,
         ceiling: ChunkLimits = CHUNK_CEILING,
+        admission: Admission | None = None,
         delivering: Callable[[], bool] = lambda: True,
     ) -> None:
         self._catalog = catalog
@@ -56,15 +59,18 @@ class Ingestions:
         self._defaults = defaults
         self._clock = clock
         self._ceiling = ceiling
+        self._admission = admission or Admission(clock=clock)
         self._delivering = delivering
 
-    async def submit(self, request: SubmitRequest) -> Submitted:
+    async def submit(self, request: SubmitRequest, *, caller: Caller) -> Submitted:
         """Queue a file, or requeue one that stopped. A worker picks it up; this does not wait.
 
         Refuses at once what cannot work.
 
         Raises
         ------
+        LimitReached, DiskLow
+            There is too much going on to begin more.
         FileTypeUnknown, OptionInvalid
             The request contradicts itself or the service's limits.
         SourceError
@@ -74,15 +80,20 @@ class Ingestions:
         Conflict, IdempotencyKeyReused
             As `Catalog.submit`.
         """
+        await self._admission.admit(caller)
         submission = submission_of(request, defaults=self._defaults, ceiling=self._ceiling)
         fingerprint = await self._fingerprint(submission.file_path)
-        await self._callbacks.check(submission.callback_url)
+        origin = await self._callbacks.check(submission.callback_url)
         key = request.idempotency_key
+        if key is not None and caller.name:
+            # Callers choose their keys for themselves: the same one is not the same request.
+            key = f"{caller.name}:{key}"
         return await self._catalog.submit(
-            submission,
+            replace(submission, caller=caller.name, callback_origin=origin),
             fingerprint,
             new_version=request.re_ingestion,
             idempotency=None if key is None else (key, request.digest()),
+            live=self._admission.live,
         )
 
     async def get(self, ingestion_id: IngestionId) -> Snapshot:
@@ -113,17 +124,28 @@ class Ingestions:
             next_cursor=page.next_cursor,
         )
 
-    async def cancel(self, ingestion_id: IngestionId) -> Snapshot:
-        """Ask for an ingestion to be aborted; raises `IngestionNotFound` or `Conflict`."""
+    async def cancel(self, ingestion_id: IngestionId, *, caller: Caller) -> Snapshot:
+        """Ask for an ingestion to be aborted.
+
+        Raises `IngestionNotFound`, `Conflict`, or `NotAllowed` when somebody else's.
+        """
+        if not caller.scope.includes(Scope.ADMIN):
+            submission = (await self._catalog.get(ingestion_id)).submission
+            if submission.caller != caller.name:
+                raise NotAllowed(
+                    "another caller submitted this ingestion",
+                    remedy=f"Ask with a key of that caller, or with one of scope {Scope.ADMIN}.",
+                )
         return self._snapshot(await self._catalog.request_cancel(ingestion_id))
 
     async def ready(self) -> None:
-        """Raise `StoreError` or `NotReady` when work cannot be taken."""
+        """Raise `StoreError` or `NotReady` (`DiskLow`) when work cannot be taken."""
         if not self._delivering():
             raise NotReady("the delivery side is not running")
         try:
             async with asyncio.timeout(READY_S_MAX):
                 await self._catalog.ready()
+                await self._admission.check_disk()
         except TimeoutError as error:
             raise NotReady(f"the store took no write within {READY_S_MAX:.0f} s") from error
 

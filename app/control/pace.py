@@ -8,6 +8,9 @@ from app.domain.ingestion import LIVE, Ingestion, State
 _WHOLE = frozenset({State.COMPLETING, State.COMPLETED})
 """States in which the whole source has been delivered."""
 
+_UNFINISHED_MAX = 0.999
+"""Highest fraction in any other state: what FAILED must never be read as done."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -54,7 +57,7 @@ def _fraction(ingestion: Ingestion) -> float:
         # The bytes after the last record (a bracket, white space) are in no chunk.
         return 1.0
     size = ingestion.fingerprint.size
-    return min(1.0, ingestion.progress.position / size) if size else 0.0
+    return min(_UNFINISHED_MAX, ingestion.progress.position / size) if size else 0.0
 
 
 def _rate(ingestion: Ingestion, amount: int) -> float | None:

@@ -67,7 +67,7 @@ class ChunkRef:
     """Where the source must be opened to cut the next one."""
 
     position: int
-    """Source bytes consumed when this chunk was sealed, for progress."""
+    """Source bytes up to its end, for progress; within a batch an estimate."""
 
     checksum: Checksum
     """SHA-256 of the records' bytes, ``[`` to ``]`` (contract 6.1)."""

@@ -36,7 +36,7 @@ class Chunker:
         self._record_start = resume.record_start
         self._start = resume.cursor
         self._chain = resume.chain
-        self._runs: list[bytes] = []  # of records joined by commas: few and large
+        self._runs: list[bytes] = []  # of records joined by commas, and what stands between
         self._held = 0
         self._bytes = 2  # "[" and "]"
         self._unsafe = 0
@@ -65,14 +65,14 @@ class Chunker:
             if fit:
                 run = joined(records, taken, taken + fit)
                 self._bytes += len(run) + (self._held > 0)
-                self._runs.append(run)
+                self._runs += (b"," if self._held else b"[", run)
                 self._held += fit
                 if batch.unsafe:
                     unsafe = batch.unsafe
                     self._unsafe += sum(unsafe.get(i, 0) for i in range(taken, taken + fit))
                 taken += fit
                 self._end = replace(start, skip=start.skip + taken)
-                self._position = batch.position
+                self._position = max(self._position, _position(batch, taken))
             if full:
                 yield self._seal()
 
@@ -122,7 +122,7 @@ class Chunker:
         )
 
     def _seal(self) -> Chunk:
-        records = b"[" + b",".join(self._runs) + b"]"
+        records = b"".join((*self._runs, b"]"))
         checksum = Checksum(sha256(records).hexdigest())
         planned = self._planned.popleft() if self._planned else None
         if planned is not None and planned.checksum != checksum:
@@ -154,3 +154,13 @@ class Chunker:
             f"the source no longer gives the bytes that were sent: {what}",
             remedy="Ingest it as a new version with re_ingestion: true.",
         )
+
+
+def _position(batch: Batch, taken: int) -> int:
+    """Estimate how far the source is consumed after ``taken`` records of the batch.
+
+    As far as the batch says only with its last one: a small file is one batch.
+    """
+    start = batch.start
+    share = (start.skip + taken) / (start.skip + len(batch.records))
+    return start.offset + round((batch.position - start.offset) * share)

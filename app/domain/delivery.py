@@ -95,7 +95,13 @@ class Message:
     idempotency_key: str
     """A courtesy; nothing depends on it."""
 
-    body: bytes
+    content: tuple[bytes, ...]
+    """The body, in pieces: a chunk's records are sent from where they are, never copied."""
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece; a copy."""
+        return b"".join(self.content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,14 @@ IngestError
 │   ├── OutOfOrder           a write did not follow the last one: a bug
 │   └── SchemaTooNew         the database was written by a newer version
 ├── NotReady               the service cannot take work just now
+│   └── DiskLow              too little space for progress is left
 └── RequestError           the caller asked for something impossible
     ├── IngestionNotFound
     ├── FileTypeUnknown
     ├── OptionInvalid        an option or limit that cannot work
     ├── CallbackRefused
+    ├── NotAllowed           the caller's API key is not for this
+    ├── LimitReached         too much at one time: try again later
     ├── Conflict             the ingestion is in a state that forbids it
     ├── CursorInvalid        a page cursor that this service never gave
     └── IdempotencyKeyReused
@@ -209,6 +212,12 @@ class NotReady(IngestError):
     retryable = True
 
 
+class DiskLow(NotReady):
+    """There is too little space left to keep the progress of more ingestions."""
+
+    code = "DISK_LOW"
+
+
 class RequestError(IngestError):
     """The caller asked for something impossible."""
 
@@ -245,6 +254,24 @@ class CallbackRefused(RequestError):
     """The callback URL is malformed, or points where the service may not call."""
 
     code = "URL_BLOCKED"
+
+
+class NotAllowed(RequestError):
+    """The caller is known, but may not do this."""
+
+    code = "SCOPE_INSUFFICIENT"
+
+
+class LimitReached(RequestError):
+    """The caller, or a receiver, has as much going on as it may."""
+
+    retryable = True
+
+    def __init__(self, code: str, message: str, *, retry_after_s: int, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+        self.retry_after_s = retry_after_s
+        """When it is worth trying again."""
 
 
 class Conflict(RequestError):

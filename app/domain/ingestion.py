@@ -112,7 +112,7 @@ class DecodeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """Identity of the exact source bytes. Two equal ones stand for equal bytes."""
+    """Identity of the exact source bytes. Two equal ones stand for equal bytes (fault S2)."""
 
     size: int
     """Bytes."""
@@ -123,14 +123,27 @@ class Fingerprint:
     sample: Checksum
     """SHA-256 over the first and the last 64 KiB."""
 
-    def difference(self, now: "Fingerprint") -> str:
-        """Name what differs in ``now``, in words; empty when nothing does."""
+    changed_ns: int = 0
+    """When the file system last noted a change of bytes or attributes, in nanoseconds since
+    the epoch; 0: not known. Nobody can set it, so it gives away bytes replaced in the middle
+    under the old time; but it also moves when the file is only renamed or gets another mode."""
+
+    def difference(self, now: "Fingerprint", *, in_attributes: bool = True) -> str:
+        """Name what differs in ``now``, in words; empty when nothing does.
+
+        ``in_attributes``: also when it may be no more than the name or the mode.
+        """
         changes = [
             (self.size != now.size, f"its size was {self.size} bytes and is {now.size}"),
             (self.sample != now.sample, "its first or last 64 KiB differ"),
             (self.modified_ns != now.modified_ns, "its modification time differs"),
         ]
-        return ", ".join(text for changed, text in changes if changed)
+        if any(changed for changed, _ in changes):
+            return ", ".join(text for changed, text in changes if changed)
+        known = in_attributes and self.changed_ns and now.changed_ns
+        if known and self.changed_ns != now.changed_ns:
+            return "it was written to, replaced, renamed or given a new mode"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class _Ruling:
         if accepted and answer.ack is True:
             # Invariant 1: an ACK is evidence, and must agree with what was sent.
             if lie := answer.malformed or _contradiction(answer, self._sent):
-                return self.again("ACK_MISMATCH", f"the ACK contradicts the chunk: {lie}")
+                return self.again("ACK_MISMATCH", f"the ACK contradicts what was sent: {lie}")
             return Commit(rejected=answer.rejected)
         if answer.error is not None:
             return self._refusal(answer, answer.error)
@@ -212,7 +212,7 @@ class _Ruling:
 def _contradiction(answer: Answer, sent: Sent) -> str:
     """Name what in an ACK does not fit what was sent; empty when all fits."""
     if isinstance(sent, CompletedSent):
-        return ""
+        return _contradiction_of_completion(answer, sent)
     ref = sent.ref
     ahead = answer.next_chunk is not None and answer.next_chunk != ref.number + 1
     if ahead and answer.duplicate and answer.next_chunk is not None:
@@ -230,6 +230,18 @@ def _contradiction(answer: Answer, sent: Sent) -> str:
     return ", ".join(text for wrong, text in checks if wrong)
 
 
+def _contradiction_of_completion(answer: Answer, sent: CompletedSent) -> str:
+    """Name what shows that an ACK is for something else: a late one for a chunk, perhaps."""
+    elsewhere = answer.next_chunk not in (None, sent.total_chunks)
+    checks = (
+        (answer.chunk_id is not None, f"chunk_id {answer.chunk_id}"),
+        (answer.chunk_number is not None, f"chunk_number {answer.chunk_number}"),
+        (answer.checksum is not None, f"checksum {answer.checksum}"),
+        (elsewhere, f"next_chunk {answer.next_chunk}"),
+    )
+    return ", ".join(text for wrong, text in checks if wrong)
+
+
 def _fail(code: str, message: str, *, remedy: str, resumable: bool = True) -> Fail:
     return Fail(Failure(code=code, message=message, remedy=remedy, resumable=resumable))
 
@@ -242,6 +254,26 @@ def _too_large(message: str) -> Fail:
     return _fail(
         "CHUNK_TOO_LARGE", message, remedy="Raise the receiver's limit, or submit smaller chunks."
     )
+
+
+def shows_life(reply: Reply, verdict: Verdict) -> bool:
+    """Tell whether the receiver is there and judges what it gets, whatever it says of this.
+
+    Silence, a failing server or proxy, and a plea for time mean the same to every ingestion
+    that is delivered to the same origin; what was judged concerns one alone. Contract 7.4.
+    """
+    match reply, verdict:
+        case NoAnswer(), _:
+            return False
+        case _, Commit() | Rewind() | FastForward() | Pause() | Fail():
+            return True
+        case Answer(status=status, error=error, ack=ack), _:
+            if error in _BUSY:
+                return True
+            failing = status < 200 or status >= 500 or status in _AMBIGUOUS | _BACK_PRESSURE
+            return not failing and (error is not None or ack is not None)
+        case _:
+            assert_never(reply)
 
 
 def chain_needed(reply: Reply, number: int) -> int | None:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from app.domain.chunk import Chunk, ResumePoint
 from app.domain.delivery import ChunkSent, Commit, Fail, FastForward, Message, Pause, Rewind
 from app.domain.events import ChunkAcked
-from app.domain.ingestion import Ingestion, State
+from app.domain.ingestion import Ingestion
 from app.pipeline.lookahead import Lookahead
-from app.pipeline.settle import Rest, Settler
+from app.pipeline.settle import Rest, Settler, Unavailable
 from app.ports import Clock, Detected, EventSink, Lease, Ledger, Reader, Reading, ReadJob, SourceEnd
 
 MessageOf: TypeAlias = Callable[[Ingestion, Chunk], Message]
@@ -21,7 +21,7 @@ class Drained:
     """Stopped between two chunks because the service shuts down."""
 
 
-Delivered: TypeAlias = SourceEnd | Rewind | FastForward | Pause | Fail | Drained
+Delivered: TypeAlias = SourceEnd | Rewind | FastForward | Pause | Fail | Unavailable | Drained
 """What `Delivery.run` ends with."""
 
 
@@ -56,7 +56,7 @@ class Delivery:
         """
         async with (
             aclosing(self._reader.read(job)) as readings,
-            Lookahead(readings) as ahead,
+            Lookahead(readings, spare=self._reader.spare) as ahead,
         ):
             return await self._deliver(lease, ingestion, job.resume, ahead, rest)
 
@@ -90,17 +90,15 @@ class Delivery:
                 await self._ledger.stage(lease, ref)
                 cut_end = ref.number + 1
             began = self._clock.monotonic()
+            message = self._message_of(ingestion, reading)
+            # Invariant 4: a slow receiver's bytes are held once, and not beyond their ACK.
+            del reading
             verdict, sends = await self._settler.settle(
-                lease,
-                ingestion,
-                self._message_of(ingestion, reading),
-                ChunkSent(ref=ref, cut_end=cut_end),
-                rest=rest,
+                lease, message, ChunkSent(ref=ref, cut_end=cut_end), rest=rest
             )
+            del message
             if not isinstance(verdict, Commit):
                 return verdict
-            # WAITING, if it was, is over: the next chunk has all its attempts and time again.
-            ingestion = replace(ingestion, state=State.RUNNING, waiting_since=None)
             upcoming = ahead.ready()
             then_stage = None
             if isinstance(upcoming, Chunk) and upcoming.ref.number >= cut_end:

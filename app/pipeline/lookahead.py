@@ -1,7 +1,7 @@
 """Have the next thing ready while this one is dealt with."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -14,11 +14,15 @@ class Lookahead(Generic[T]):
     Leave it before the generator is closed: a generator that runs cannot be.
     """
 
-    def __init__(self, generator: AsyncGenerator[T, None]) -> None:
+    def __init__(
+        self, generator: AsyncGenerator[T, None], *, spare: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Ask only while there is memory to ``spare``; otherwise when the thing is taken."""
         self._generator = generator
+        self._spare = spare
         # Not in a TaskGroup: one would wrap every error of its body in an ExceptionGroup.
         # This class owns its one task instead, and never leaves it behind.
-        self._next = asyncio.create_task(self._advance())
+        self._next: asyncio.Task[T | Exception] | None = asyncio.create_task(self._advance())
 
     async def __aenter__(self) -> Self:
         """Be asked; the first thing is already under way."""
@@ -31,23 +35,26 @@ class Lookahead(Generic[T]):
         trace: TracebackType | None,
     ) -> None:
         """Stop asking."""
-        self._next.cancel()
-        await asyncio.wait([self._next])
+        if self._next:
+            self._next.cancel()
+            await asyncio.wait([self._next])
 
     async def take(self) -> T:
         """Return the next thing and ask for the one after it.
 
         Raises what the generator raised, after everything before it was taken.
         """
+        if not self._next:
+            self._next = asyncio.create_task(self._advance())
         taken = await self._next
         if isinstance(taken, Exception):
             raise taken
-        self._next = asyncio.create_task(self._advance())
+        self._next = asyncio.create_task(self._advance()) if self._spare() else None
         return taken
 
     def ready(self) -> T | None:
         """Return the thing that `take` would return without waiting, if there is one."""
-        if not self._next.done() or self._next.cancelled():
+        if not self._next or not self._next.done() or self._next.cancelled():
             return None
         upcoming = self._next.result()
         return None if isinstance(upcoming, Exception) else upcoming

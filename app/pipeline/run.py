@@ -1,7 +1,7 @@
 """One run of one ingestion: from where it stands to a state that needs no more work."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from app.domain.budget import ChunkLimits
@@ -16,11 +16,20 @@ from app.domain.delivery import (
     RetryPolicy,
     Rewind,
 )
-from app.domain.errors import Failure, IngestError, ReaderDied, StaleLease, StoreUnavailable
+from app.domain.errors import (
+    Failure,
+    IngestError,
+    ReaderDied,
+    StaleLease,
+    StoreUnavailable,
+)
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
-from app.domain.ingestion import DecodeOptions, Ingestion, State
+from app.domain.ingestion import Ingestion, State
 from app.pipeline.deliver import Delivery, Drained, MessageOf
-from app.pipeline.settle import Rest, Settler
+from app.pipeline.origins import Origins, Turn
+from app.pipeline.settle import Rest, Settler, Unavailable
+from app.pipeline.slots import Slot
+from app.pipeline.waiting import Waiting
 from app.ports import (
     Catalog,
     Clock,
@@ -62,20 +71,44 @@ class Crew:
     policy: RetryPolicy
     messages: Messages
     default_limits: ChunkLimits
+    origins: Origins = field(default_factory=Origins)
+    """One for the process, so that all runs share what they know of a receiver."""
 
 
 class Run:
-    """Advance one claimed ingestion. Made anew for each claim."""
+    """Advance one claimed ingestion. Made anew for each claim.
+
+    It holds ``slot`` while it works, and gives it up while its receiver is unavailable.
+    """
 
     def __init__(
-        self, crew: Crew, lease: Lease, *, draining: Callable[[], bool] = lambda: False
+        self,
+        crew: Crew,
+        lease: Lease,
+        ingestion: Ingestion,
+        *,
+        slot: Slot,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._crew = crew
         self._lease = lease
-        self._draining = draining
+        self._slot = slot
         self.rest = Rest()
+        self._origin = crew.origins.of(ingestion.submission.callback_url)
+        self._waiting = Waiting(
+            lease=lease,
+            ledger=crew.ledger,
+            events=crew.events,
+            clock=crew.clock,
+            policy=crew.policy,
+        )
+        self._unavailable: Unavailable | None = None
+        """Why it does not work now, if so. All that is kept of what it did."""
+
         self._settler = Settler(
             receiver=crew.receiver,
+            origin=self._origin,
+            waiting=self._waiting,
             ledger=crew.ledger,
             events=crew.events,
             policy=crew.policy,
@@ -96,20 +129,35 @@ class Run:
 
         Cancelling at any await loses nothing; whoever cancels gives the lease back.
         """
+        try:
+            await self._rounds()
+        finally:
+            # However it ends: another run may probe the receiver that this one watched.
+            self._origin.leave(self._settler)
+
+    async def _rounds(self) -> None:
         while True:
             try:
-                if await self._round():
-                    return None
+                if await self._attempt():
+                    return
             except StaleLease:
-                return None  # Invariant 9: another worker has it; this one is out.
+                return  # Invariant 9: another worker has it; this one is out.
             except StoreUnavailable as error:
                 self._crew.events.emit(WorkerTrouble(f"{error.code}: {error.message}"))
-                await self._rest(STORE_RETRY_S)
-            except ReaderDied as error:
-                if await self._reader_died(error):
-                    return None
-            except IngestError as error:
-                return await self._stop(State.FAILED, error.failure())
+                with self.rest.here():
+                    await self._crew.clock.sleep(STORE_RETRY_S)
+
+    async def _attempt(self) -> bool:
+        """Do a round, and what its errors lead to. Returns whether the run is over."""
+        try:
+            return await self._round()
+        except (StaleLease, StoreUnavailable):
+            raise
+        except ReaderDied as error:
+            return await self._reader_died(error)
+        except IngestError as error:
+            await self._stop(State.FAILED, error.failure())
+            return True
 
     async def abort(self) -> None:
         """Make the ingestion ABORTED and tell the receiver. After `advance` was cancelled."""
@@ -119,7 +167,17 @@ class Run:
     async def _round(self) -> bool:
         """Deliver until something must be decided. Returns whether the run is over."""
         crew, lease = self._crew, self._lease
+        if self._unavailable is not None:
+            if expired := await self._wait(self._unavailable):
+                await self._stop(State.FAILED, expired)
+                return True
+            self._unavailable = None
         ingestion = await crew.catalog.get(lease.ingestion_id)
+        if self._waiting.recall(ingestion) and ingestion.failure is not None:
+            self._origin.suspect(ingestion.failure, now=crew.clock.monotonic())
+        if barred := self._origin.bars(self._settler):
+            self._unavailable = Unavailable(barred)
+            return False
         point = await crew.ledger.resume_point(lease.ingestion_id)
         accounted = ingestion.progress.records_accounted
         if ingestion.records_read == accounted and not point.planned:
@@ -137,6 +195,9 @@ class Run:
             case FastForward(to):
                 await crew.ledger.fast_forward(lease, to=to)
                 return False
+            case Unavailable():
+                self._unavailable = outcome
+                return False
             case Drained():
                 await crew.ledger.release(lease)
                 return True
@@ -149,6 +210,25 @@ class Run:
             case _:
                 assert_never(outcome)
 
+    async def _wait(self, why: Unavailable) -> Failure | None:
+        """Be WAITING, without a reader and a slot, until a message may be sent.
+
+        Returns a failure instead when the ingestion has waited long enough. ADR 9.
+        """
+        clock = self._crew.clock
+        self._slot.release()
+        await self._waiting.begin(why.failure)
+        with self.rest.here():
+            if why.after_s:
+                await clock.sleep(why.after_s)
+            while (turn := await self._origin.turn(self._settler, clock)) is Turn.LOOK:
+                if expired := self._waiting.expired(why.failure):
+                    return expired
+            await self._slot.take()
+        if turn is Turn.FREE and not why.after_s:
+            self._settler.start_over()
+        return None
+
     async def _complete(self, ingestion: Ingestion) -> bool:
         crew, lease = self._crew, self._lease
         if ingestion.state is State.RUNNING:
@@ -156,7 +236,6 @@ class Run:
             ingestion = await crew.catalog.get(lease.ingestion_id)
         verdict, _ = await self._settler.settle(
             lease,
-            ingestion,
             crew.messages.completed(ingestion),
             CompletedSent(total_chunks=ingestion.progress.next_chunk),
             rest=self.rest,
@@ -176,6 +255,9 @@ class Run:
             case Fail(failure):
                 await self._stop(State.FAILED, failure)
                 return True
+            case Unavailable():
+                self._unavailable = verdict
+                return False
             case FastForward():
                 raise AssertionError("a completion is never ahead of itself")
             case _:
@@ -218,9 +300,18 @@ class Run:
         crew, lease = self._crew, self._lease
         await crew.ledger.move(lease, state, failure=failure)
         crew.events.emit(StateChanged(lease.ingestion_id, state, failure))
-        if state is not State.PAUSED:
-            stopped = await crew.catalog.get(lease.ingestion_id)
-            await crew.receiver.post(crew.messages.stopped(stopped), attempt=1)
+        # Only a farewell is left, and it may take long: hold nothing that others wait for.
+        self._slot.release()
+        self._origin.leave(self._settler)
+        if state is State.PAUSED:
+            return
+        message = crew.messages.stopped(await crew.catalog.get(lease.ingestion_id))
+        with self.rest.here():
+            await self._origin.notices.acquire()
+        try:
+            await crew.receiver.post(message, attempt=1)
+        finally:
+            self._origin.notices.release()
 
     def _job(self, ingestion: Ingestion, point: ResumePoint) -> ReadJob:
         submission = ingestion.submission
@@ -228,25 +319,8 @@ class Run:
             ingestion_id=ingestion.id,
             file_path=submission.file_path,
             file_type=submission.file_type,
-            options=_with_detected(submission.options, ingestion.detection),
+            options=submission.options.with_detected(ingestion.detection),
             fingerprint=ingestion.fingerprint,
             limits=submission.limits.or_default(self._crew.default_limits),
             resume=point,
         )
-
-    async def _rest(self, seconds: float) -> None:
-        with self.rest.here():
-            await self._crew.clock.sleep(seconds)
-
-
-def _with_detected(options: DecodeOptions, detection: Mapping[str, str]) -> DecodeOptions:
-    """Fill in what was found out the first time, so that it is never found out anew."""
-    return replace(
-        options,
-        record_path=options.record_path or detection.get("record_path"),
-        delimiter=options.delimiter or detection.get("delimiter"),
-        quote=detection.get("quote") if options.quote is None else options.quote,
-        encoding=options.encoding or detection.get("encoding"),
-        sheet=detection.get("sheet") if options.sheet is None else options.sheet,
-        header_row=options.header_row or int(detection.get("header_row", 0)) or None,
-    )

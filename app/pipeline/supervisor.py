@@ -2,15 +2,19 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from app.domain.errors import Failure, StaleLease, StoreError
 from app.domain.events import StateChanged, WorkerTrouble
 from app.domain.identity import IngestionId
-from app.domain.ingestion import State
+from app.domain.ingestion import Ingestion, State
 from app.pipeline.run import Crew, Run
+from app.pipeline.slots import Slot, Slots
 from app.ports import Lease
+
+_POLL_S = 0.05
+"""Time between two looks whether a run that must end only waits by now."""
 
 LOOK_S = 1.0
 """Longest time between two looks at the store for work that another process put there."""
@@ -21,7 +25,7 @@ class SupervisorPolicy:
     """How many at once, and how long to wait for them."""
 
     running_max: int
-    """Ingestions that run side by side."""
+    """Ingestions that run side by side. Those whose receiver is unavailable do not count."""
 
     renew_s: float
     """Time between two renewals of the leases; a third of the lease time or less."""
@@ -49,8 +53,9 @@ class Supervisor:
     def __init__(self, crew: Crew, policy: SupervisorPolicy) -> None:
         self._crew = crew
         self._policy = policy
-        self._running: dict[IngestionId, _Running] = {}
-        self._to_abort: set[IngestionId] = set()
+        self._slots = Slots(policy.running_max)
+        self._running: dict[Lease, _Running] = {}
+        self._to_abort: set[Lease] = set()
         self._draining = asyncio.Event()
         self.alive = False
         """Whether claims are being made. Read by the readiness check."""
@@ -80,31 +85,52 @@ class Supervisor:
             timeout_s = LOOK_S * 2
         work = tasks.create_task(self._crew.ledger.wait_for_work(timeout_s))
         stop = tasks.create_task(self._draining.wait())
-        # A run that ends makes room for another one.
-        ends = {running.task for running in self._running.values()}
-        await asyncio.wait({work, stop, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, stop):
+        room = tasks.create_task(self._slots.freed.wait())
+        await asyncio.wait({work, stop, room}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, stop, room):
             task.cancel()
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
-        free = self._policy.running_max - len(self._running)
-        if free > 0:
-            for lease, ingestion in await self._crew.ledger.claim(limit=free):
-                run = Run(self._crew, lease, draining=self._draining.is_set)
-                self._crew.events.emit(StateChanged(ingestion.id, ingestion.state))
-                task = tasks.create_task(self._run(run, lease), name=f"run {ingestion.id[:8]}")
-                self._running[ingestion.id] = _Running(run, task)
+        for lease, ingestion in await self._claim():
+            slot = Slot(self._slots, ingestion.created_at)
+            run = Run(self._crew, lease, ingestion, slot=slot, draining=self._draining.is_set)
+            self._crew.events.emit(StateChanged(ingestion.id, ingestion.state))
+            before = self._latest(ingestion.id)
+            task = tasks.create_task(
+                self._run(run, lease, slot, self._running[before] if before else None),
+                name=f"run {ingestion.id[:8]}",
+            )
+            self._running[lease] = _Running(run, task)
         for ingestion_id in await self._crew.ledger.cancel_requests():
-            if running := self._running.get(ingestion_id):
-                self._to_abort.add(ingestion_id)
-                running.cancel()
+            if cancelled := self._latest(ingestion_id):
+                self._to_abort.add(cancelled)
+                self._running[cancelled].cancel()
 
-    async def _run(self, run: Run, lease: Lease) -> None:
+    def _latest(self, ingestion_id: IngestionId) -> Lease | None:
+        """Return the lease of the last run of an ingestion that has not ended yet."""
+        leases = [lease for lease in self._running if lease.ingestion_id == ingestion_id]
+        return max(leases, key=lambda lease: lease.epoch, default=None)
+
+    async def _claim(self) -> Sequence[tuple[Lease, Ingestion]]:
+        """Claim as many as there are slots for; what is claimed has one each."""
+        self._slots.freed.clear()
+        reserved = self._slots.reserve()
+        claimed: Sequence[tuple[Lease, Ingestion]] = ()
+        try:
+            if reserved:
+                claimed = await self._crew.ledger.claim(limit=reserved)
+        finally:
+            self._slots.unreserve(reserved - len(claimed))
+        return claimed
+
+    async def _run(self, run: Run, lease: Lease, slot: Slot, before: _Running | None) -> None:
         """Run to the end; whatever happens, this ingestion alone bears it."""
         try:
+            if before is not None:
+                await self._let_end(before, run)
             await run.advance()
         except asyncio.CancelledError:
-            if lease.ingestion_id in self._to_abort:
+            if lease in self._to_abort:
                 await self._contained(run.abort, lease)
             else:
                 await self._contained(lambda: self._crew.ledger.release(lease), lease)
@@ -119,8 +145,21 @@ class Supervisor:
             move = self._crew.ledger.move
             await self._contained(lambda: move(lease, State.FAILED, failure=failure), lease)
         finally:
-            del self._running[lease.ingestion_id]
-            self._to_abort.discard(lease.ingestion_id)
+            slot.release()
+            del self._running[lease]
+            self._to_abort.discard(lease)
+
+    async def _let_end(self, before: _Running, run: Run) -> None:
+        """Wait for an earlier run of the same ingestion, which has lost or given up its lease.
+
+        It may be saying its farewell while a person submits the file again. Invariant 3: one
+        message at a time; and what it only waits for is of no use any more.
+        """
+        with run.rest.here():
+            while not before.task.done():
+                if before.run.rest.resting:
+                    before.cancel()
+                await asyncio.wait([before.task], timeout=_POLL_S)
 
     async def _contained(self, action: Callable[[], Awaitable[None]], lease: Lease) -> None:
         """Do a last thing for an ingestion, as soon as the store lets us (faults D1–D3)."""
@@ -157,4 +196,4 @@ class Supervisor:
                 elif running.run.rest.resting:
                     running.cancel()
             tasks = [running.task for running in self._running.values()]
-            await asyncio.wait(tasks, timeout=0.05)
+            await asyncio.wait(tasks, timeout=_POLL_S)

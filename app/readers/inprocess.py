@@ -22,3 +22,6 @@ class InProcessReader:
                     yield reading
             except (SourceError, DecodeError) as error:
                 raise ReadFailed(error.failure()) from error
+
+    def spare(self) -> bool:
+        return True

@@ -2,148 +2,208 @@
 
 A hostile file may crash or bloat a native parser, and decoding must neither stall the
 event loop nor share its GIL. The child gives a chunk over its pipe for each credit, and seals
-one more while it waits: with the one that the delivery looks ahead at, two chunks ahead of
-the one in flight.
+one more while it waits.
+
+There are fewer places for children than there may be ingestions: a child whose chunk is
+delivered slowly is ended when another read needs its place, and one behind the last chunk
+given out is made when the next is asked for. Nobody can tell by the chunks.
 """
 
 import asyncio
-import fcntl
 import os
-import sys
-import tempfile
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Self, cast
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
-from app.domain.chunk import Chunk
-from app.domain.errors import Failure, ReaderDied, ReadFailed
+from app.domain.chunk import Chunk, ChunkRef, ResumePoint
+from app.domain.errors import Failure, ReadFailed
 from app.ports import Detected, Reading, ReadJob, SourceEnd
-from app.readers.frames import PREFIX, Alive, Frame, ReaderSetup, Start, pack_start, unpack
+from app.readers.forked import Forked, ForkServer
+from app.readers.frames import (
+    BODY_BYTES_MAX,
+    CREDIT,
+    CREDIT_ALONE,
+    Alive,
+    ReaderSetup,
+    Start,
+    pack_start,
+)
+from app.readers.places import Place, Places
 
-PIPE_BYTES = 1 << 20
-"""Room in the pipe: a usual chunk fits, so that the child goes on decoding at once."""
+IDLE_S = 0.1
+"""A child that waited so long for its receiver may lose its place. A receiver that answers
+sooner is quick: the next chunk is needed before another child could have made one."""
 
-DYING_WORDS_BYTES = 4096
-"""How much of a dead child's standard error is kept as the reason."""
-
-CREDIT = b"."
-
-_PACKAGE_ROOT = str(Path(__file__).resolve().parent.parent.parent)
+AHEAD_BYTES_MAX = 64 << 20
+"""Bytes of the chunks being delivered up to which a second chunk is held for each of them."""
 
 
 class ProcessReader:
-    """A ``Reader`` whose death harms nobody else."""
+    """A ``Reader`` whose death harms nobody else. An async context manager, or close it."""
 
-    def __init__(self, *, module: str, setup: ReaderSetup, stall_s: float) -> None:
-        """Run ``python -m module``; ``stall_s`` without a sign of life counts as death."""
-        self._module = module
+    def __init__(
+        self, *, module: str, setup: ReaderSetup, stall_s: float, processes_max: int = 0
+    ) -> None:
+        """Fork readers from ``python -m module``.
+
+        ``stall_s`` without a sign of life counts as death. At most ``processes_max`` readers
+        are alive; 0 is for four per CPU, and sixteen at least.
+        """
         self._setup = setup
         self._stall_s = stall_s
+        self._server = ForkServer(module)
+        self._places = Places(processes_max or max(16, 4 * (os.cpu_count() or 1)))
+        self._given_bytes: dict[_Read, int] = {}
+
+    async def __aenter__(self) -> Self:
+        """Nothing runs before the first read."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every process."""
+        self.close()
 
     async def read(self, job: ReadJob, /) -> AsyncGenerator[Reading, None]:
-        """Yield what the child sends."""
-        with tempfile.TemporaryFile() as stderr:
-            child = await _Child.spawn(self._module, stderr)
-            try:
-                await child.tell(pack_start(Start(setup=self._setup, job=job)))
-                await child.tell(CREDIT)
-                while True:
-                    frame = await child.next_frame(self._stall_s)
-                    match frame:
-                        case Alive():
-                            continue
-                        case Failure():
-                            raise ReadFailed(frame)
-                        case Chunk():
-                            yield frame
-                            # Only now: the child seals one ahead and waits with it.
-                            await child.tell(CREDIT)
-                        case Detected():
-                            yield frame
-                        case SourceEnd():
-                            yield frame
-                            return
-            finally:
-                await child.end()
-
-
-@dataclass(frozen=True, slots=True)
-class _Child:
-    """A process and the two ends of it that we hold."""
-
-    process: Process
-    frames: asyncio.StreamReader
-    pipe: asyncio.ReadTransport
-    stderr: BinaryIO
-
-    @classmethod
-    async def spawn(cls, module: str, stderr: BinaryIO) -> Self:
-        # A pipe of our own: event loops differ in what they give a child as its output.
-        ours, theirs = os.pipe()
-        output = os.fdopen(ours, "rb", buffering=0)
+        """Yield what the children send."""
+        read = _Read(job, self._setup, self._server, self._places, self._stall_s)
         try:
-            with suppress(OSError):  # a limit for unprivileged users may forbid it
-                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", module),
-                stdin=PIPE,
-                stdout=theirs,
-                stderr=stderr,
-                env={
-                    "PATH": os.environ.get("PATH", os.defpath),
-                    "PYTHONPATH": _PACKAGE_ROOT,
-                    "TMPDIR": tempfile.gettempdir(),
-                },
-                start_new_session=True,  # a Ctrl-C for the service is no order for its readers
-            )
-        except BaseException:
-            output.close()
-            raise
+            while not read.ended:
+                # No name for it: the chunk is the receiver's from here on.
+                yield await self._next(read)
         finally:
-            os.close(theirs)
-        frames = asyncio.StreamReader(limit=PIPE_BYTES)
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(frames), output
-        )
-        return cls(process, frames, pipe, stderr)
+            read.end()
+            self._given_bytes.pop(read, None)
 
-    async def tell(self, order: bytes) -> None:
-        stdin = cast("asyncio.StreamWriter", self.process.stdin)
-        if stdin.is_closing():
-            return  # It has ended; uvloop would raise a RuntimeError at a write.
-        try:
-            stdin.write(order)
-            await stdin.drain()
-        except ConnectionError:
-            return  # The child is dead; the next frame says how it died.
+    def spare(self) -> bool:
+        return sum(self._given_bytes.values()) <= AHEAD_BYTES_MAX
 
-    async def next_frame(self, stall_s: float) -> Frame:
-        try:
-            async with asyncio.timeout(stall_s):
-                prefix = await self.frames.readexactly(PREFIX.size)
-                header_bytes, body_bytes = PREFIX.unpack(prefix)
-                header = await self.frames.readexactly(header_bytes)
-                body = await self.frames.readexactly(body_bytes) if body_bytes else b""
-        except TimeoutError as error:
-            raise ReaderDied(f"the reader gave no sign of life for {stall_s:g} s") from error
-        except asyncio.IncompleteReadError as error:
-            status = await self.process.wait()
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            raise ReaderDied(f"the reader ended with {how}: {self._dying_words()}") from error
-        return unpack(header, body)
+    def close(self) -> None:
+        """End every process."""
+        self._server.close()
 
-    async def end(self) -> None:
-        if self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
-        cast("asyncio.StreamWriter", self.process.stdin).close()
-        self.pipe.close()
-        await self.process.wait()
+    async def _next(self, read: "_Read") -> Reading:
+        reading = await read.next()
+        if isinstance(reading, Chunk):
+            self._given_bytes[read] = len(reading.records)
+        return reading
 
-    def _dying_words(self) -> str:
-        size = self.stderr.seek(0, os.SEEK_END)
-        self.stderr.seek(max(0, size - DYING_WORDS_BYTES))
-        return self.stderr.read().decode(errors="replace").strip() or "it said nothing"
+
+class _Read:
+    """One read, with or without a child of its own at the moment."""
+
+    def __init__(
+        self, job: ReadJob, setup: ReaderSetup, server: ForkServer, places: Places, stall_s: float
+    ) -> None:
+        self._job = job
+        self._setup = setup
+        self._server = server
+        self._places = places
+        self._stall_s = stall_s
+        self._place = Place(vacate=self._vacate)
+        self._child: Forked | None = None
+        self._credit = False
+        self._detected = False
+        self._last: ChunkRef | None = None
+        self._loop = asyncio.get_running_loop()
+        self._started_at: float | None = None
+        """Until the child has given its first chunk. Time of the event loop."""
+        self._patience_s = IDLE_S
+        self._given_at: float | None = None
+        """When the last chunk was given out. Time of the event loop."""
+        self._slow = False
+        """Whether it took long until the one after it was asked for."""
+        self.ended = False
+
+    async def next(self) -> Reading:
+        """Return the next thing, whichever child it comes from."""
+        now = self._loop.time()
+        if self._given_at is not None:
+            self._slow = now - self._given_at > IDLE_S
+        self._places.work(self._place)
+        if self._child and self._places.turn_is_over(self._place):
+            self._vacate()
+            self._places.leave(self._place)
+        child = self._child or await self._start()
+        if not self._credit:
+            self._credit = True
+            await child.tell(self._allowance())
+        while True:
+            frame = await child.next_frame(
+                stall_s=self._stall_s, body_bytes_max=self._body_bytes_max()
+            )
+            match frame:
+                case Alive():
+                    continue
+                case Failure():
+                    raise ReadFailed(frame)
+                case Detected():
+                    if self._detected:
+                        continue
+                    self._detected = True
+                    options = self._job.options.with_detected(frame.detection)
+                    self._job = replace(self._job, options=options)
+                case Chunk():
+                    if self._started_at is not None:
+                        # A child that took long to get here, as in a big workbook, is kept
+                        # as long: to start again costs no more than keeping it did.
+                        self._patience_s = max(IDLE_S, self._loop.time() - self._started_at)
+                        self._started_at = None
+                    self._given_at = self._loop.time()
+                    self._credit = False
+                    self._last = frame.ref
+                case SourceEnd():
+                    self.ended = True
+            self._places.rest(self._place, self._patience_s)
+            return frame
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self._vacate()
+        self._places.leave(self._place)
+
+    async def _start(self) -> Forked:
+        await self._places.take(self._place)
+        self._child = child = self._server.fork()
+        self._credit = True
+        self._started_at = self._loop.time()
+        order = Start(setup=self._setup, job=self._rest_of_job())
+        await child.tell(pack_start(order) + self._allowance())
+        return child
+
+    def _allowance(self) -> bytes:
+        # Why cut ahead what another child will have to cut again?
+        return CREDIT_ALONE if self._slow and self._places.wanted() else CREDIT
+
+    def _vacate(self) -> None:
+        if self._child:
+            self._child.end()
+            self._child = None
+
+    def _rest_of_job(self) -> ReadJob:
+        if self._last is None:
+            return self._job
+        return replace(self._job, resume=behind(self._job.resume, self._last))
+
+    def _body_bytes_max(self) -> int:
+        number = self._last.number + 1 if self._last else self._job.resume.number
+        resume = self._job.resume
+        if number < resume.number + len(resume.planned):
+            return BODY_BYTES_MAX  # invariant 2: cut as it was, whatever the limits now say
+        return self._job.limits.memory or BODY_BYTES_MAX
+
+
+def behind(resume: ResumePoint, last: ChunkRef) -> ResumePoint:
+    """Return where to go on behind the last chunk of a read that began at ``resume``."""
+    return ResumePoint(
+        number=last.number + 1,
+        record_start=last.record_end,
+        cursor=last.end,
+        chain=last.chain,
+        planned=tuple(cut for cut in resume.planned if cut.number > last.number),
+    )

@@ -151,8 +151,8 @@ class EgressPolicy:
         self._rules = tuple(_rule(entry) for entry in allow)
         self._resolve = resolve
 
-    async def check(self, url: str) -> None:
-        """Raise `CallbackRefused` when the service may not call ``url``.
+    async def check(self, url: str) -> str:
+        """Return the origin of ``url``; raise `CallbackRefused` when it may not be called.
 
         A name that does not resolve now is refused too: a typing error is likelier than a
         receiver whose name comes into being later, and here somebody still reads the answer.
@@ -166,6 +166,7 @@ class EgressPolicy:
                 f"the callback's host {callback.host} does not resolve",
                 remedy="Correct the host name, or the name service, and submit again.",
             ) from error
+        return callback.origin
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
         """Return the addresses that may be connected to now, best first; at least one.

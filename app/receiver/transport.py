@@ -8,7 +8,7 @@ reads no environment variable.
 import asyncio
 import select
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias, cast
 
@@ -62,12 +62,14 @@ class LeanTransport(httpx.AsyncBaseTransport):
         host = url.raw_host.decode("ascii")  # `host` would decode an xn-- name
         origin = (url.scheme, host, url.port or _PORTS[url.scheme])
         connection = self._take_idle(origin) or await self._connect(origin)
-        answer = await connection.exchange(head, request.content)
+        stream = cast("AsyncIterable[bytes]", request.stream)
+        content = [piece async for piece in stream]
+        answer = await connection.exchange(head, *content)
         if connection.reusable:
             connection.rest(IDLE_S_MAX)
             self._idle.append(connection)
         return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Whole(bytes(answer.body))
+            answer.status, headers=answer.headers, stream=Pieces(bytes(answer.body))
         )
 
     async def aclose(self) -> None:
@@ -130,21 +132,24 @@ class _Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._answer = ResponseParser()
         self._done: asyncio.Future[None] | None = None
-        self._expiry: asyncio.TimerHandle | None = None
+        self._resting_until: float | None = None
+        """Loop time; ``None`` during an exchange."""
 
-    async def exchange(self, head: bytes, body: bytes) -> ResponseParser:
+        self._expiry: asyncio.TimerHandle | None = None
+        self._incoming = select.poll()
+
+    async def exchange(self, head: bytes, *content: bytes) -> ResponseParser:
         """Write the request, once, and return its answer.
 
         The connection has ended afterwards unless it is ``reusable``.
         """
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._resting_until = None
         self.reusable = False
         if self.is_closing():  # Its end may be told already; nobody would tell it again.
             raise httpx.ReadError("the receiver closed the connection before the request")
         self._answer = answer = ResponseParser()
         self._done = asyncio.get_running_loop().create_future()
-        self._transport.writelines((head, body))
+        self._transport.writelines((head, *content))
         try:
             await self._done
         finally:
@@ -163,15 +168,27 @@ class _Connection(asyncio.Protocol):
 
     def rest(self, seconds: float) -> None:
         """Close after ``seconds`` without another exchange."""
-        self._expiry = asyncio.get_running_loop().call_later(seconds, self.abort)
+        loop = asyncio.get_running_loop()
+        self._resting_until = loop.time() + seconds
+        if self._expiry is None:
+            self._expiry = loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        """Close, or look again: one timer serves many exchanges, which all put it off."""
+        self._expiry = None
+        if self._resting_until is None:
+            return  # Amid an exchange; the next rest begins anew.
+        left = self._resting_until - asyncio.get_running_loop().time()
+        if left > 0:
+            self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
+        else:
+            self.abort()
 
     def is_fresh(self) -> bool:
         """Tell whether nothing came in since the last exchange: no end, no stray bytes."""
         if self.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._incoming.poll(0)
 
     def is_closing(self) -> bool:
         """Tell whether the connection has ended, or is about to."""
@@ -188,6 +205,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._incoming.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Give the bytes to the exchange that waits for them."""
@@ -217,14 +235,15 @@ class _Connection(asyncio.Protocol):
             self._done.set_exception(httpx.ReadError(_how_lost(self._answer, exc)))
 
 
-class _Whole(httpx.AsyncByteStream):
+class Pieces(httpx.AsyncByteStream):
     """A body that is in memory already. httpx must not decode it, as it would ``content=``."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
+        for piece in self._pieces:
+            yield piece
 
 
 def _how_lost(answer: ResponseParser, error: Exception | None) -> str:

@@ -77,6 +77,7 @@ class LocalSource:
             size=facts.st_size,
             modified_ns=facts.st_mtime_ns,
             sample=Checksum(sample.hexdigest()),
+            changed_ns=facts.st_ctime_ns,
         )
 
     def open(self, *, offset: int = 0) -> AbstractContextManager[ByteStream]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import assert_never
 from uuid import uuid4
 
+from app.domain.access import UNLIMITED, LiveLimits
 from app.domain.chunk import Boundary, ChunkRef, ResumePoint
 from app.domain.errors import (
     Failure,
@@ -29,6 +30,7 @@ from app.stores.rules import (
     check_balance,
     check_cancellable,
     check_follows,
+    check_live,
     check_same,
     content_of,
     created,
@@ -247,28 +249,34 @@ class MemoryStore:
         *,
         new_version: bool,
         idempotency: tuple[str, str] | None = None,
+        live: LiveLimits = UNLIMITED,
     ) -> Submitted:
         now = self._clock.now()
         if idempotency is None:
-            return self._submit(submission, fingerprint, new_version=new_version)
+            return self._submit(submission, fingerprint, new_version=new_version, live=live)
         key, digest = idempotency
         oldest = now - IDEMPOTENCY_KEPT
         self._answers = {k: a for k, a in self._answers.items() if a.created_at >= oldest}
         if answer := self._answers.get(key):
             if answer.digest != digest:
                 raise IdempotencyKeyReused(
-                    f"the Idempotency-Key {key!r} came with another request before",
+                    "this Idempotency-Key came with another request before",
                     remedy="Use a new key for a new request.",
                 )
             return replace(
                 answer.submitted, ingestion=await self.get(answer.submitted.ingestion.id)
             )
-        submitted = self._submit(submission, fingerprint, new_version=new_version)
+        submitted = self._submit(submission, fingerprint, new_version=new_version, live=live)
         self._answers[key] = _Answer(digest, submitted, now)
         return submitted
 
     def _submit(
-        self, submission: Submission, fingerprint: Fingerprint, *, new_version: bool
+        self,
+        submission: Submission,
+        fingerprint: Fingerprint,
+        *,
+        new_version: bool,
+        live: LiveLimits,
     ) -> Submitted:
         file_id = file_id_of(submission.file_path, submission.file_type)
         versions = [row for row in self._rows.values() if row.ingestion.file_id == file_id]
@@ -279,10 +287,12 @@ class MemoryStore:
         self._changes.notify()
         match decision:
             case Create(version=made):
+                self._check_live(submission, live)
                 ingestion = created(made, submission, fingerprint, at=at)
                 self._rows[ingestion.id] = _Row(len(self._rows) + 1, ingestion)
                 return Submitted(status=SubmitStatus.STARTED, ingestion=ingestion)
             case Requeue(latest=stopped):
+                self._check_live(submission, live)
                 ingestion = requeued(stopped, submission, at=at)
                 _save(self._rows[ingestion.id], ingestion)
                 return Submitted(status=SubmitStatus.RESUMED, ingestion=ingestion)
@@ -290,6 +300,17 @@ class MemoryStore:
                 return Submitted(status=status, ingestion=kept)
             case _:
                 assert_never(decision)
+
+    def _check_live(self, submission: Submission, limits: LiveLimits) -> None:
+        asked = [
+            row.ingestion.submission for row in self._rows.values() if row.ingestion.state in LIVE
+        ]
+        check_live(
+            submission,
+            limits,
+            of_caller=sum(one.caller == submission.caller for one in asked),
+            of_origin=sum(one.callback_origin == submission.callback_origin for one in asked),
+        )
 
     async def get(self, ingestion_id: IngestionId) -> Ingestion:
         return self._row(ingestion_id).ingestion

@@ -7,8 +7,17 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import TypeAlias
 
+from app.domain.access import LiveLimits
 from app.domain.chunk import ChunkRef
-from app.domain.errors import Conflict, CursorInvalid, Failure, OutOfOrder, SourceCode, StaleLease
+from app.domain.errors import (
+    Conflict,
+    CursorInvalid,
+    Failure,
+    LimitReached,
+    OutOfOrder,
+    SourceCode,
+    StaleLease,
+)
 from app.domain.identity import (
     FIRST_VERSION,
     Checksum,
@@ -40,6 +49,10 @@ HELD = LIVE - {State.QUEUED}
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 """How long an Idempotency-Key is remembered. A client retries within minutes."""
+
+
+LIVE_RETRY_S = 30
+"""Told to whom has too many live ingestions: one ends in seconds or in hours, nobody knows."""
 
 
 def stale(lease: Lease) -> StaleLease:
@@ -150,7 +163,11 @@ def requeued(latest: Ingestion, submission: Submission, *, at: datetime) -> Inge
     return replace(
         latest,
         submission=replace(
-            latest.submission, callback_url=submission.callback_url, limits=submission.limits
+            latest.submission,
+            callback_url=submission.callback_url,
+            callback_origin=submission.callback_origin,
+            caller=submission.caller,
+            limits=submission.limits,
         ),
         state=State.QUEUED,
         failure=None,
@@ -161,12 +178,46 @@ def requeued(latest: Ingestion, submission: Submission, *, at: datetime) -> Inge
     )
 
 
+def check_live(
+    submission: Submission, limits: LiveLimits, *, of_caller: int, of_origin: int
+) -> None:
+    """Refuse one live ingestion more than there may be.
+
+    Parameters
+    ----------
+    of_caller, of_origin
+        Live ingestions of the same caller, of the same callback origin.
+
+    Raises
+    ------
+    LimitReached
+        ``CALLER_LIMIT``, ``ORIGIN_LIMIT``.
+    """
+    remedy = "Submit it again when some of them have ended."
+    if submission.caller and limits.per_caller is not None and of_caller >= limits.per_caller:
+        raise LimitReached(
+            "CALLER_LIMIT",
+            f"{of_caller} ingestions of {submission.caller} have not ended yet",
+            retry_after_s=LIVE_RETRY_S,
+            remedy=remedy,
+        )
+    if limits.per_origin is not None and of_origin >= limits.per_origin:
+        raise LimitReached(
+            "ORIGIN_LIMIT",
+            f"{of_origin} ingestions that call {submission.callback_origin} have not ended yet",
+            retry_after_s=LIVE_RETRY_S,
+            remedy=remedy,
+        )
+
+
 def _never_again(code: str, message: str) -> Conflict:
     return Conflict(code, message, remedy="Ingest it as a new version with re_ingestion: true.")
 
 
 def _changes(latest: Ingestion, submission: Submission, fingerprint: Fingerprint) -> str:
-    changes = latest.fingerprint.difference(fingerprint)
+    # Nothing more is read of what is complete, so there a new name or mode is no change.
+    going_on = latest.state is not State.COMPLETED
+    changes = latest.fingerprint.difference(fingerprint, in_attributes=going_on)
     before, now = latest.submission.options, submission.options
     options = [
         f"options.{name} was {getattr(before, name)!r} and is {getattr(now, name)!r}"

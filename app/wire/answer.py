@@ -144,6 +144,8 @@ class _Evidence:
 def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds the receiver asks for; ``None`` when it makes no sense."""
     text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
     if _DELTA_SECONDS.fullmatch(text):
         return float(text)
     until = _http_date(text)

@@ -55,7 +55,7 @@ def chunk_message(ingestion: Ingestion, chunk: Chunk) -> Message:
         event=EventType.CHUNK,
         message_id=f"chk_{ingestion.id}_{ref.number}_{ref.revision}",
         idempotency_key=ref.chunk_id,
-        body=b"".join((head[:-1], RECORDS_MEMBER, chunk.records, b"}")),
+        content=(head[:-1] + RECORDS_MEMBER, chunk.records, b"}"),
     )
 
 
@@ -136,7 +136,7 @@ def _event(
         event=event,
         message_id=message_id,
         idempotency_key=message_id,
-        body=orjson.dumps({**opening, **members}),
+        content=(orjson.dumps({**opening, **members}),),
     )
 
 
@@ -145,4 +145,5 @@ def _timestamp(ingestion: Ingestion) -> str:
 
     Whole, so that no store's rounding can ever change a body.
     """
-    return ingestion.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created_at = ingestion.created_at.astimezone(UTC).replace(tzinfo=None)
+    return created_at.isoformat(timespec="seconds") + "Z"

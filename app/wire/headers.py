@@ -60,8 +60,8 @@ def request_headers(
     }
     headers |= _ALWAYS
     headers |= {
-        "Content-Length": str(len(message.body)),
-        "Content-Digest": content_digest(message.body),
+        "Content-Length": str(sum(map(len, message.content))),
+        "Content-Digest": content_digest(*message.content),
         "Idempotency-Key": f'"{message.idempotency_key}"',
         "Ingest-Event": str(message.event),
         "Ingest-Attempt": str(attempt),
@@ -69,12 +69,17 @@ def request_headers(
         "webhook-timestamp": str(timestamp_s),
     }
     if secrets:
-        headers["webhook-signature"] = sign(message.message_id, timestamp_s, message.body, secrets)
+        headers["webhook-signature"] = sign(
+            message.message_id, timestamp_s, message.content, secrets
+        )
     if traceparent is not None:
         headers["traceparent"] = traceparent
     return headers
 
 
-def content_digest(content: bytes) -> str:
+def content_digest(*pieces: bytes) -> str:
     """Return the value of ``Content-Digest``. Source: RFC 9530 §2; contract 3.4."""
-    return f"sha-256=:{b64encode(sha256(content).digest()).decode()}:"
+    digest = sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return f"sha-256=:{b64encode(digest.digest()).decode()}:"

@@ -44,13 +44,15 @@ def read_secret(text: str) -> bytes:
     return key
 
 
-def sign(message_id: str, timestamp_s: int, body: bytes, secrets: Sequence[bytes]) -> str:
+def sign(
+    message_id: str, timestamp_s: int, content: Sequence[bytes], secrets: Sequence[bytes]
+) -> str:
     """Return ``webhook-signature``: one signature per secret, separated by a space.
 
-    Several secrets are in force while one is being replaced.
+    ``content`` is the body in pieces. Several secrets are in force while one is replaced.
     """
     opening = f"{message_id}.{timestamp_s}.".encode()
-    return " ".join(f"v1,{_mac(key, opening, body)}" for key in secrets)
+    return " ".join(f"v1,{_mac(key, opening, *content)}" for key in secrets)
 
 
 def verify(
@@ -86,7 +88,8 @@ def verify(
     return None
 
 
-def _mac(key: bytes, opening: bytes, body: bytes) -> str:
+def _mac(key: bytes, opening: bytes, *content: bytes) -> str:
     mac = hmac.new(key, opening, sha256)
-    mac.update(body)
+    for piece in content:
+        mac.update(piece)
     return b64encode(mac.digest()).decode()

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,25 +16,77 @@ from app.domain.errors import ReaderDied, ReadFailed
 from app.domain.identity import IngestionId, chain_start
 from app.domain.ingestion import DecodeOptions, FileType
 from app.ports import Detected, Reader, Reading, ReadJob, SourceEnd
+from app.readers import process
 from app.readers.frames import ReaderSetup
 from app.readers.inprocess import InProcessReader
+from app.readers.places import Place
 from app.readers.process import ProcessReader
 from app.sources.local import LocalSources
+from tests.support.processes import children
+from tests.support.reading import no_child_is_left, server_of
 from tests.support.toy_reader_process import formats
 
 INGESTION = IngestionId("ab" * 32)
 
 
-def process_reader(root: Path, *, stall_s: float = 30.0, memory: int = 0) -> ProcessReader:
-    setup = ReaderSetup(source_roots=(str(root),), memory_bytes_max=memory)
-    return ProcessReader(module="tests.support.toy_reader_process", setup=setup, stall_s=stall_s)
+@pytest.fixture
+def process_reader(tmp_path: Path) -> Iterator[Callable[..., ProcessReader]]:
+    """Makes readers in processes; at the end none is left."""
+    with ExitStack() as made:
+
+        def make(
+            *, stall_s: float = 30.0, memory: int = 0, processes_max: int = 0
+        ) -> ProcessReader:
+            reader = ProcessReader(
+                module="tests.support.toy_reader_process",
+                setup=ReaderSetup(source_roots=(str(tmp_path),), memory_bytes_max=memory),
+                stall_s=stall_s,
+                processes_max=processes_max,
+            )
+            return made.enter_context(closing(reader))
+
+        yield make
+    assert children(os.getpid()) == []
 
 
-@pytest.fixture(params=["in process", "child process"])
-def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Reader:
-    if request.param == "in process":
-        return InProcessReader(formats((str(tmp_path),)))
-    return process_reader(tmp_path)
+class Interrupted:
+    """A ``Reader`` whose only place is taken back after each thing that it gave."""
+
+    def __init__(self, reader: ProcessReader) -> None:
+        self._reader = reader
+
+    async def read(self, job: ReadJob, /) -> AsyncGenerator[Reading, None]:
+        async with aclosing(self._reader.read(job)) as readings:
+            async for reading in readings:
+                await interrupt(self._reader)
+                yield reading
+
+    def spare(self) -> bool:
+        return self._reader.spare()
+
+
+async def interrupt(reader: ProcessReader) -> None:
+    """Take the only place, as another read would, and leave it."""
+    rival = Place(vacate=lambda: None)
+    await reader._places.take(rival)
+    reader._places.leave(rival)
+
+
+@pytest.fixture(params=["in process", "child process", "a child for each chunk"])
+def reader(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    process_reader: Callable[..., ProcessReader],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Reader:
+    match request.param:
+        case "in process":
+            return InProcessReader(formats((str(tmp_path),)))
+        case "child process":
+            return process_reader()
+        case _:
+            monkeypatch.setattr(process, "IDLE_S", 0.0)
+            return Interrupted(process_reader(processes_max=1))
 
 
 @pytest.fixture
@@ -101,6 +153,21 @@ async def test_a_reader_goes_on_where_it_is_told(
     assert rest[-1] == SourceEnd(records_read=5)
 
 
+async def test_what_was_cut_before_may_be_larger_than_the_limits_now_say(
+    reader: Reader, job: Callable[..., ReadJob]
+) -> None:
+    """Invariant 2; and the bound on what a child may send does not stand in its way."""
+    whole = job("1", "2", "3", "4", records=3)
+    [first, last] = [r for r in await take(reader, whole) if isinstance(r, Chunk)]
+    planned = (Boundary(number=0, record_end=3, checksum=first.ref.checksum),)
+    resume = replace(whole.resume, planned=planned)
+
+    again = await take(reader, replace(whole, resume=resume, limits=ChunkLimits(memory=3)))
+
+    assert bodies(again) == [b"[1,2,3]", b"[4]"]
+    assert last.ref in [r.ref for r in again if isinstance(r, Chunk)]
+
+
 async def test_the_good_records_before_a_bad_place_are_given_first(
     reader: Reader, job: Callable[..., ReadJob]
 ) -> None:
@@ -145,95 +212,108 @@ async def test_a_source_that_changes_while_it_is_read_is_never_the_end(
 
 
 async def test_closing_a_reader_midway_releases_it(
-    reader: Reader, job: Callable[..., ReadJob]
+    process_reader: Callable[..., ProcessReader], job: Callable[..., ReadJob]
 ) -> None:
+    reader = process_reader(processes_max=1)
     readings = reader.read(job(*map(str, range(100))))
-    async for reading in readings:
-        if isinstance(reading, Chunk):
+    async for one in readings:
+        if isinstance(one, Chunk):
             break
     await readings.aclose()
 
-    assert _children() == set()
+    assert bodies(await take(reader, job("1"))) == [b"[1]"]
+    await no_child_is_left(reader)
 
 
 @pytest.mark.parametrize(
     ("order", "words"), [("!die", "signal 9"), ("!exit", "the last words"), ("!hog", "MemoryError")]
 )
 async def test_the_death_of_a_reader_is_told_after_its_chunks(
-    tmp_path: Path, job: Callable[..., ReadJob], order: str, words: str
+    process_reader: Callable[..., ProcessReader],
+    job: Callable[..., ReadJob],
+    order: str,
+    words: str,
 ) -> None:
-    got: list[Reading] = []
+    reader, got = process_reader(memory=2 << 30), []
     with pytest.raises(ReaderDied, match=words):
-        async with aclosing(
-            process_reader(tmp_path, memory=2 << 30).read(job("1", "2", "3", order))
-        ) as readings:
-            async for reading in readings:
-                got.append(reading)  # noqa: PERF401 - what came before the error counts
+        async with aclosing(reader.read(job("1", "2", "3", order))) as readings:
+            async for one in readings:
+                got.append(one)  # noqa: PERF401 - what came before the error counts
 
     assert bodies(got) == [b"[1,2]"]
-    assert _children() == set()
+    await no_child_is_left(reader)
 
 
-async def test_a_reader_that_hangs_is_given_up(tmp_path: Path, job: Callable[..., ReadJob]) -> None:
+async def test_a_reader_that_hangs_is_given_up(
+    process_reader: Callable[..., ProcessReader], job: Callable[..., ReadJob]
+) -> None:
+    reader = process_reader(stall_s=1.0)
     with pytest.raises(ReaderDied, match="no sign of life"):
-        await take(process_reader(tmp_path, stall_s=1.0), job("1", "!hang"))
+        await take(reader, job("1", "!hang"))
 
-    assert _children() == set()
+    await no_child_is_left(reader)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [("!spill", "a header of"), ("!babble", "a header that is none"), ("!swell", "and a body of")],
+)
+async def test_a_reader_that_sends_what_is_no_frame_is_not_believed(
+    process_reader: Callable[..., ProcessReader],
+    job: Callable[..., ReadJob],
+    order: str,
+    words: str,
+) -> None:
+    """Invariant 4: nor is anything allocated because it says so."""
+    small = replace(job("1", order), limits=ChunkLimits(records=1, memory=1024))
+    with pytest.raises(ReaderDied, match=words):
+        await take(process_reader(), small)
 
 
 async def test_what_a_library_prints_does_not_get_between_the_chunks(
-    tmp_path: Path, job: Callable[..., ReadJob]
+    process_reader: Callable[..., ProcessReader], job: Callable[..., ReadJob]
 ) -> None:
-    readings = await take(process_reader(tmp_path), job("1", "!print", "2"))
+    readings = await take(process_reader(), job("1", "!print", "2"))
 
     assert bodies(readings) == [b"[1,2]"]
 
 
 async def test_a_reader_works_no_more_than_one_chunk_ahead_of_what_was_asked(
-    tmp_path: Path, job: Callable[..., ReadJob]
+    tmp_path: Path,
+    process_reader: Callable[..., ProcessReader],
+    job: Callable[..., ReadJob],
 ) -> None:
     """Sealed, and waiting for its credit."""
+    reader = process_reader()
     marks = [tmp_path / f"mark{n}" for n in range(6)]
     lines = [line for n, mark in enumerate(marks) for line in (f"!touch {mark}", str(n))]
-    async with aclosing(process_reader(tmp_path).read(job(*lines, records=1))) as readings:
-        async for reading in readings:
-            if isinstance(reading, Chunk):
+    async with aclosing(reader.read(job(*lines, records=1))) as readings:
+        async for one in readings:
+            if isinstance(one, Chunk):
                 break
-        [pid] = _children()
-        while not _waits_for_credit(pid):
+        [pid] = children(server_of(reader))
+        while not waits_for_credit(pid):
             await asyncio.sleep(0.01)
 
         assert [mark.exists() for mark in marks] == [True, True, False, False, False, False]
 
 
-def _waits_for_credit(pid: int) -> bool:
-    """Tell whether the process is blocked reading its standard input."""
-    call = Path(f"/proc/{pid}/syscall").read_text().split()
-    return call[:2] == ["0", "0x0"]  # x86-64: read(0, …)
-
-
-def _children() -> set[int]:
-    """Process ids of this process's children, zombies included."""
-    tasks = Path(f"/proc/{os.getpid()}/task")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
-
-
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_reader_that_ended_while_the_last_chunk_was_delivered_is_taken_to_its_end(
-    tmp_path: Path,
+    process_reader: Callable[..., ProcessReader],
     job: Callable[..., ReadJob],
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    """uvloop, the service's loop, raises where asyncio's own ignores a write into the void."""
-    order = job("1", "2", "3")
+    """What is told to it then is told to nobody."""
+    order, reader = job("1", "2", "3"), process_reader()
 
     async def take_slowly() -> list[Reading]:
         got: list[Reading] = []
-        async with aclosing(process_reader(tmp_path).read(order)) as readings:
-            async for reading in readings:
-                got.append(reading)
+        async with aclosing(reader.read(order)) as readings:
+            async for one in readings:
+                got.append(one)
                 if bodies(got) == [b"[1,2]", b"[3]"]:
-                    await _ended(readings)
+                    await no_child_is_left(reader)
         return got
 
     with asyncio.Runner(loop_factory=loop) as runner:
@@ -242,9 +322,7 @@ def test_a_reader_that_ended_while_the_last_chunk_was_delivered_is_taken_to_its_
     assert got[-1] == SourceEnd(records_read=3)
 
 
-async def _ended(readings: AsyncGenerator[Reading, None]) -> None:
-    """Wait until the child has ended and the loop has seen its pipes close."""
-    process = readings.ag_frame.f_locals["child"].process  # type: ignore[attr-defined]
-    await process.wait()
-    while not process.stdin.is_closing():
-        await asyncio.sleep(0)
+def waits_for_credit(pid: int) -> bool:
+    """Tell whether the process is blocked reading its standard input."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return call[:2] == ["0", "0x0"]  # x86-64: read(0, …)

@@ -161,7 +161,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ser
         (("ingest", "{file}", "--callback", "{url}", "--records", "-1"), USAGE, "--records"),
         (("ingest", "{file}", "--callback", "{url}", "--delimiter", "ab"), USAGE, "delimiter"),
         (("generate", "/proc/none/made.json"), USAGE, "/proc/none"),
-        (("ingest", "{file}.nope", "--callback", "{url}"), REFUSED, "--type"),
+        (
+            ("ingest", "{file}.nope", "--callback", "{url}"),
+            USAGE,
+            "--type json|ndjson|csv|tsv|excel",
+        ),
         (("ingest", "{folder}/no.json", "--callback", "{url}"), REFUSED, "SOURCE_NOT_FOUND"),
         (("ingest", "/etc/passwd", "--callback", "{url}", "--type", "csv"), REFUSED, "FORBIDDEN"),
         (("ingest", "{file}", "--callback", "{url}", "--sheet", "1"), REFUSED, "OPTION_INVALID"),

@@ -148,19 +148,20 @@ def test_a_source_that_changes_while_it_is_read_never_completes(
 def test_a_source_that_vanishes_can_come_back(
     tmp_path: Path, receiver: Receiver, service: Service
 ) -> None:
-    """S3."""
-    file = sample(tmp_path, "csv", records=1_000)
-    away = tmp_path / "away.csv"
+    """S3: as a disk that is unmounted and mounted again. The file itself is not touched."""
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    disk.mkdir()
+    file = sample(disk, "csv", records=1_000)
     receiver.gate(3, "received", "chunk")
     ingestion = service.submit(file, "csv", receiver.url, chunk_size_by_records=50)
     assert receiver.said() == {"at": "received"}
-    file.rename(away)
+    disk.rename(away)
     service.kill()
     receiver.go()
     service.start()
     gone = service.ended(ingestion)
     assert (gone["state"], gone["error"]["code"]) == ("FAILED", "SOURCE_NOT_FOUND")
-    away.rename(file)
+    away.rename(disk)
 
     assert service.submit(file, "csv", receiver.url, chunk_size_by_records=50) == ingestion
 

@@ -11,6 +11,7 @@ from app.api import application, examples
 from app.api.models import IngestBody
 from app.api.problems import PROBLEMS, Problem
 from app.api.views import Health, IngestAnswer, IngestionList, IngestionView, Ready
+from app.control.keys import Keyring
 from app.wire.models import AckBody, ChunkBody, CompletedBody, StoppedBody
 from tests.support.api import Desk, a_desk
 
@@ -19,7 +20,7 @@ EVENTS = ["ingestion.chunk", "ingestion.completed", "ingestion.failed", "ingesti
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return application.build().openapi()
+    return application.build(keyring=Keyring()).openapi()
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ async def test_options_and_metadata_come_back_as_they_were_given(desk: Desk) -> 
 
     shown = (await desk.http.get(answer.headers["location"])).json()
     assert {k: v for k, v in shown["options"].items() if v is not None} == options | {
+        "canonical": True,
         "numbers": "exact",
         "duplicate_keys": "last",
     }

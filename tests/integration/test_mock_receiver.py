@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from app.domain.ingestion import State
 from app.wire import chunk_message, completed_message, stopped_message
-from app.wire.headers import request_headers
+from app.wire.headers import content_digest, request_headers
 from app.wire.models import AckBody
 from mock_receiver.main import Settings
 from tests.support.builders import INGESTION, an_ingestion
@@ -126,10 +127,33 @@ async def test_records_damaged_on_the_way_are_refused(sender: Sender) -> None:
     assert (await sender.client.get("/ingestions")).json() == []
 
 
-async def test_a_digest_that_is_wrong_is_refused(sender: Sender) -> None:
+@pytest.mark.parametrize("digest", ["sha-256=:AAAA:", "", "sha-512=:AAAA:"])
+async def test_a_digest_that_is_wrong_asks_for_the_same_bytes_again(
+    sender: Sender, digest: str
+) -> None:
     message = chunk_message(an_ingestion(), a_chunk())
-    response = await sender.post(message, headers={"Content-Digest": "sha-256=:AAAA:"})
-    assert (response.status_code, response.json()["error"]) == (401, "SIGNATURE_INVALID")
+    response = await sender.post(message, headers={"Content-Digest": digest})
+    assert (response.status_code, response.json()["error"]) == (422, "CHECKSUM_MISMATCH")
+    assert (await sender.client.get("/ingestions")).json() == []
+
+
+async def test_a_body_damaged_on_the_way_is_not_taken_for_a_forged_one(settings: Settings) -> None:
+    """Contract 8.4: the digest is compared before the signature."""
+    message = chunk_message(an_ingestion(), a_chunk(records=b'[{"a":1}]'))
+    now_s = int(time.time())
+    honest = request_headers(message, attempt=1, timestamp_s=now_s, secrets=[KEY])
+    damaged = message.body.replace(b":1}", b":2}")
+    forged = honest | {"Content-Digest": content_digest(damaged)}
+    async with receiver(replace(settings, secrets=(KEY,))) as sender:
+        answers = [
+            (answer.status_code, answer.json()["error"])
+            for answer in (
+                await sender.post(message, body=damaged, headers=honest),
+                await sender.post(message, body=damaged, headers=forged),
+            )
+        ]
+        assert (await sender.client.get("/ingestions")).json() == []
+    assert answers == [(422, "CHECKSUM_MISMATCH"), (401, "SIGNATURE_INVALID")]
 
 
 async def test_with_a_secret_only_signed_requests_are_taken(settings: Settings) -> None:

@@ -32,7 +32,8 @@ CONTRACT = (Path(__file__).parents[2] / "docs" / "receiver-contract.md").read_te
 SECRET = "whsec_" + b64encode(KEY).decode()
 ARRAYS = (b'[{"a":{},"n":12345678901234567890123}]', b"[[],1.50]", '["é"]'.encode())
 
-Post: TypeAlias = Callable[[Message, list[bytes]], tuple[int, dict[str, object]]]
+Post: TypeAlias = Callable[..., tuple[int, dict[str, object]]]
+"""Post a message signed with secrets; ``body`` is what arrives instead of the message's own."""
 
 
 def example(language: str) -> str:
@@ -47,12 +48,14 @@ def python_receiver(tmp_path: Path) -> Iterator[Post]:
     with closing(sqlite3.connect(tmp_path / "receiver.db", isolation_level=None)) as db:
         db.execute(str(names["TABLE"]))
 
-        def post(message: Message, secrets: list[bytes]) -> tuple[int, dict[str, object]]:
+        def post(
+            message: Message, secrets: list[bytes], *, body: bytes | None = None
+        ) -> tuple[int, dict[str, object]]:
             made = request_headers(
                 message, attempt=1, timestamp_s=int(time.time()), secrets=secrets
             )
             headers = {name.lower(): value for name, value in made.items()}
-            return names["receive"](db, headers, message.body, SECRET, lambda records: None)
+            return names["receive"](db, headers, body or message.body, SECRET, lambda records: None)
 
         yield post
 
@@ -79,11 +82,13 @@ def php_receiver(tmp_path: Path) -> Iterator[Post]:
         assert server.stderr is not None
         assert b"started" in server.stderr.readline()
 
-        def post(message: Message, secrets: list[bytes]) -> tuple[int, dict[str, object]]:
+        def post(
+            message: Message, secrets: list[bytes], *, body: bytes | None = None
+        ) -> tuple[int, dict[str, object]]:
             headers = request_headers(
                 message, attempt=1, timestamp_s=int(time.time()), secrets=secrets
             )
-            response = client.post("/", content=message.body, headers=headers)
+            response = client.post("/", content=body or message.body, headers=headers)
             return response.status_code, json.loads(response.content)
 
         try:
@@ -121,7 +126,9 @@ def test_a_printed_receiver_follows_the_algorithm(
     assert completed(sent)["error"] == "INCOMPLETE"
     assert chunk(a_chunk(1, b"[1]", after="0" * 64))["error"] == "CHAIN_MISMATCH"
     damaged = chunk_message(an_ingestion(), second)
-    damaged = replace(damaged, body=damaged.body.replace(b"1.50", b"1.51"))
+    on_the_way = post(damaged, [KEY], body=damaged.body.replace(b"1.50", b"1.51"))
+    assert on_the_way == (422, {"ack": False, "error": "CHECKSUM_MISMATCH"})
+    damaged = replace(damaged, content=(damaged.body.replace(b"1.50", b"1.51"),))
     assert post(damaged, [KEY])[1]["error"] == "CHECKSUM_MISMATCH"
     assert chunk(second) == {"ack": True, "next_chunk": 2}
     assert chunk(third) == {"ack": True, "next_chunk": 3}

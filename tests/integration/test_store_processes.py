@@ -8,10 +8,12 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from app.domain.identity import chain_start
 from app.stores.sqlite import SqliteStore
 from tests.support.builders import INGESTION, a_chunk_ref, chunk_refs
 from tests.support.clocks import ManualClock
@@ -181,6 +183,58 @@ async def test_a_commit_that_was_reported_survives_a_kill_and_none_is_half_done(
             known[progress.next_chunk].checksum
         ]
         acked = progress.next_chunk - 1
+
+
+async def test_commits_of_many_that_were_reported_survive_a_kill(database: Path) -> None:
+    """Invariant 7, K4, ADR 11: many ingestions share each commit, and each is whole."""
+    many, chance = 12, random.Random(11)
+    acked = [-1] * many
+    for _ in range(6):
+        async with a_child(database) as child:
+            assert await child.ask(f"start-many {many}") == f"started {many}"
+            await child.tell("ack-all-on")
+            said = [await child.heard() for _ in range(chance.randrange(1, 200))]
+            await asyncio.sleep(chance.random() / 500)
+            await child.kill()
+            for line in said + await child.rest():
+                which, number = map(int, line.removeprefix("acked ").split())
+                assert number == acked[which] + 1
+                acked[which] = number
+
+        with sqlite3.connect(database) as check:
+            assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        check.close()
+        async with SqliteStore.open(database, clock=ManualClock()) as here:
+            ingestions = list(reversed((await here.catalog.page()).ingestions))
+            assert len(ingestions) == many
+            for which, ingestion in enumerate(ingestions):
+                progress = ingestion.progress
+                # What was said is done; at most one more is done that could not be said.
+                assert progress.next_chunk in (acked[which] + 1, acked[which] + 2)
+                assert progress.records_delivered == 2 * progress.next_chunk
+                refs = list(islice(chunk_refs(ingestion.id), progress.next_chunk + 1))
+                assert progress.chain == ([chain_start(ingestion.id)] + [r.chain for r in refs])[-2]
+                point = await here.ledger.resume_point(ingestion.id)
+                assert [one.checksum for one in point.planned] in ([refs[-1].checksum], [])
+                acked[which] = progress.next_chunk - 1
+
+
+async def test_a_full_disk_fails_all_who_share_a_commit_and_none_of_them_moves(
+    database: Path,
+) -> None:
+    """D1: told to each, and each goes on when there is room again."""
+    async with a_child(database) as child:
+        await child.ask("start-many 10")
+        assert await child.ask("ack-all") == "acked 10"
+        await child.ask(f"limit {4096 * 3}")
+        assert await child.ask("ack-all") == "acked 0"
+        await child.ask("limit 0")
+        assert await child.ask("ack-all") == "acked 10"
+        assert await child.close() == 0
+
+    async with SqliteStore.open(database, clock=ManualClock()) as here:
+        found = (await here.catalog.page()).ingestions
+        assert [one.progress.next_chunk for one in found] == [2] * 10
 
 
 async def test_a_full_disk_is_told_and_survived(database: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 
 from app.api import application
+from app.control.admission import Admission, AdmissionPolicy
 from app.control.ingestions import Ingestions
+from app.control.keys import Keyring
 from app.domain.budget import ChunkLimits
 from app.domain.errors import Failure
 from app.domain.identity import IngestionId
@@ -38,6 +40,7 @@ class Desk:
     clock: ManualClock
     root: Path
     alive: bool = True
+    disk_free_bytes: int = 1 << 30
 
     def a_file(self, name: str = "products.json", content: str = '[{"a":1}]') -> str:
         path = self.root / name
@@ -73,11 +76,17 @@ class Desk:
 
 
 @asynccontextmanager
-async def a_desk(root: Path, *, catalog: Catalog | None = None) -> AsyncIterator[Desk]:
+async def a_desk(
+    root: Path,
+    *,
+    catalog: Catalog | None = None,
+    keyring: Keyring | None = None,
+    policy: AdmissionPolicy | None = None,
+) -> AsyncIterator[Desk]:
     """Serve the API over ``root``. ``catalog`` stands in for the store's, where given."""
     clock = ManualClock()
     store = MemoryStore(clock=clock)
-    app = application.build()
+    app = application.build(keyring=keyring or Keyring())
     # As over a real connection: an unexpected error is logged there and answered here.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://ackline.test") as http:
@@ -88,6 +97,9 @@ async def a_desk(root: Path, *, catalog: Catalog | None = None) -> AsyncIterator
             callbacks=EgressPolicy(allow=["127.0.0.1"], resolve=_no_names),
             defaults=DEFAULTS,
             clock=clock,
+            admission=Admission(
+                clock=clock, policy=policy, disk_free_bytes=lambda: desk.disk_free_bytes
+            ),
             delivering=lambda: desk.alive,
         )
         yield desk

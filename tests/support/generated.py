@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from app.settings import DevSettings, Settings, Unit, is_secret, variable_of
+from app.settings import DevSettings, Settings, Unit
+from app.variables import is_secret, variable_of
 
 ROOT = Path(__file__).parents[2]
 ENV_EXAMPLE = ROOT / ".env.example"

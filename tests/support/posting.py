@@ -20,7 +20,7 @@ def a_message(url: str, body: bytes = b'{"records":[]}') -> Message:
         event="ingestion.chunk",
         message_id=f"chk_{INGESTION_ID}_0_0",
         idempotency_key=f"{INGESTION_ID}:0",
-        body=body,
+        content=(body,),
     )
 
 

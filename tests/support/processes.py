@@ -224,7 +224,11 @@ class Service:
         self._process.send_signal(number)
 
     def readers(self) -> list[int]:
-        """Return the process ids of its reader processes."""
+        """Return the process ids of its reader processes: the children of the fork server."""
+        return [reader for server in self.fork_servers() for reader in children(server)]
+
+    def fork_servers(self) -> list[int]:
+        """Return the process id of the one that makes its readers, if it has begun to."""
         return [pid for pid in children(self.pid) if "app.reader_process" in command_line(pid)]
 
     def post(self, path: str, body: object) -> httpx.Response:

@@ -35,7 +35,7 @@ class Sender:
         query: str = "",
     ) -> httpx.Response:
         """Send a message, or another ``body`` under its name."""
-        sent = message if body is None else replace(message, body=body)
+        sent = message if body is None else replace(message, content=(body,))
         made = request_headers(sent, attempt=attempt, timestamp_s=int(time()), secrets=[KEY])
         url = f"{self._path}?{query}"
         return await self.client.post(url, content=sent.body, headers={**made, **(headers or {})})

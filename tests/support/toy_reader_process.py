@@ -1,4 +1,4 @@
-"""A reader process whose decoder does what its lines say: ``python -m`` this module.
+"""Reader processes whose decoder does what its lines say: ``python -m`` this module.
 
 Each line of the source is a record, a JSON text, but for these orders::
 
@@ -7,6 +7,9 @@ Each line of the source is a record, a JSON text, but for these orders::
     !hang       never come back
     !print      print to standard output, as a careless library might
     !hog        take more memory than any cap allows
+    !spill      send a frame whose header is said to be endless
+    !swell      send a frame whose body is
+    !babble     send a frame whose header is no JSON
     !bad        the file is malformed here
     !touch PATH leave a mark: reading came this far
 """
@@ -22,10 +25,16 @@ from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError, Place
 from app.domain.ingestion import DecodeOptions, FileType
 from app.ports import Source
-from app.readers import child
+from app.readers import fork_server
 from app.readers.cutting import Formats, MakeDecoder
-from app.readers.frames import ReaderSetup
+from app.readers.frames import PREFIX, ReaderSetup
 from app.sources.local import LocalSources
+
+NONSENSE = {
+    "spill": PREFIX.pack(0xFFFF_FFFF, 0),
+    "swell": PREFIX.pack(2, 1 << 60) + b"{}",
+    "babble": PREFIX.pack(6, 0) + b"what?!",
+}
 
 
 class ToyDecoder:
@@ -66,6 +75,12 @@ def _obey(order: str) -> None:
             print("careless")
         case "hog":
             bytearray(64 << 30)
+        case "spill" | "swell" | "babble" as nonsense:
+            # It knows no better way to its own output.
+            for end in list(Path("/proc/self/fd").iterdir()):
+                if int(end.name) > 2 and end.exists() and "pipe:" in str(end.readlink()):
+                    os.write(int(end.name), NONSENSE[nonsense])
+            time.sleep(3600)
         case "bad":
             raise DecodeError(DecodeCode.MALFORMED, "an order to be bad", place=Place(line=7))
         case unknown:
@@ -84,4 +99,4 @@ def _formats(setup: ReaderSetup) -> Formats:
 
 
 if __name__ == "__main__":
-    sys.exit(child.serve(_formats))
+    sys.exit(fork_server.serve(_formats))

@@ -14,7 +14,8 @@ from app.api.problems import as_table
 from app.cli import cli
 from app.domain.errors import DecodeCode, SourceCode
 from app.domain.ingestion import DecodeOptions
-from app.settings import FILE_SUFFIX, PREFIX, Settings, is_secret, variable_of
+from app.settings import Settings
+from app.variables import FILE_SUFFIX, PREFIX, is_secret, variable_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -57,7 +58,7 @@ def options_of_commands() -> dict[str, set[str]]:
     assert isinstance(group, TyperGroup)
     return {
         name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in group.commands.items()
+        for name, command in [("", group), *group.commands.items()]
     }
 
 

@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
+from app.control.keys import digest_of, new_key
+from app.domain.access import Caller, Scope
 from app.domain.budget import ChunkLimits
 from app.domain.delivery import RetryPolicy
-from app.settings import DevSettings, Profile, Settings, SettingsInvalid, Unit, load, variable_of
+from app.settings import DevSettings, Profile, Settings, Unit, load
+from app.variables import SettingsInvalid, variable_of
 from tests.support import generated
 
 SECRET = "whsec_" + "QUJD" * 10
+KEY = new_key()
+DIGEST = digest_of(KEY)
 
 
 @pytest.fixture(autouse=True)
@@ -80,15 +85,51 @@ def test_only_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SECRETS", '{"https://r.example": ["whsec_short"]}'),
         ("SECRETS", '{"https://r.example/path": []}'),
         ("SECRETS", '{"r.example": []}'),
+        ("API_KEYS", '{"a": {"scope": "write", "sha256": ["DIGEST"]}}'),
+        ("API_KEYS", '{"a": {"scope": "read", "sha256": []}}'),
+        ("API_KEYS", '{"a": {"scope": "read", "sha256": "DIGEST"}}'),
+        ("API_KEYS", '{"a": {"scope": "read", "sha256": ["c4n4ry"]}}'),
+        ("API_KEYS", '{"a": {"scope": "read", "sha256": ["DIGEST"], "key": "c4n4ry"}}'),
+        ("API_KEYS", '{"A b": {"scope": "read", "sha256": ["DIGEST"]}}'),
+        ("API_KEYS", '{"ackline_c4n4ry-Key": {"scope": "read", "sha256": ["DIGEST"]}}'),
+        ("API_KEYS", '{"a": {"scope": "read", "sha256": ["DIGEST", "DIGEST"]}}'),
+        ("API_KEYS", '{"a": {"sha256": ["DIGEST"]}}'),
+        ("API_KEYS", '["ackline_c4n4ry"]'),
+        ("API_KEYS", "ackline_c4n4ry"),
+        ("HOST", "0.0.0.0"),
+        ("HOST", "::"),
+        ("HOST", "c4n4ry.example"),
+        ("HOST", "127.1"),
+        ("HOST", "::ffff:127.0.0.1"),
     ],
 )
 def test_a_bad_value_is_named_and_never_repeated(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"INGEST_{name}", value)
+    monkeypatch.setenv(f"INGEST_{name}", value.replace("DIGEST", DIGEST))
     (fault,) = faults()
 
     assert fault.startswith(f"INGEST_{name}")
+    assert "c4n4ry" not in fault
+
+
+def test_with_a_key_any_address_may_be_listened_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").write_text(
+        json.dumps({"nightly": {"scope": "ingest", "sha256": [DIGEST]}}) + "\n"
+    )
+    monkeypatch.setenv("INGEST_API_KEYS_FILE", str(tmp_path / "keys"))
+    settings = load(host="0.0.0.0")
+
+    assert settings.keyring().caller(KEY) == Caller(name="nightly", scope=Scope.INGEST)
+    assert settings.keyring().caller(DIGEST) is None
+    assert DIGEST not in repr(settings.keyring())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_without_keys_a_loopback_address_is_taken(host: str) -> None:
+    assert load(host=host).keyring().is_empty
 
 
 def test_a_faulty_secret_does_not_appear_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:

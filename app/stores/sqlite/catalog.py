@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 from uuid import uuid4
 
+from app.domain.access import UNLIMITED, LiveLimits
 from app.domain.errors import IdempotencyKeyReused, IngestionNotFound
 from app.domain.identity import FileId, IngestionId, file_id_of
 from app.domain.ingestion import Fingerprint, Ingestion, State, Submission
@@ -20,6 +21,7 @@ from app.stores.rules import (
     Keep,
     Requeue,
     check_cancellable,
+    check_live,
     created,
     cursor_of,
     decide,
@@ -48,6 +50,14 @@ _PAGE = """
      LIMIT ?5
 """
 
+# The states are written as in the partial indexes, so that only live rows are looked at.
+_LIVE_COUNTS = """
+    SELECT (SELECT count(*) FROM ingestions WHERE caller = ?1
+               AND state IN ('QUEUED', 'RUNNING', 'WAITING', 'COMPLETING')),
+           (SELECT count(*) FROM ingestions WHERE callback_origin = ?2
+               AND state IN ('QUEUED', 'RUNNING', 'WAITING', 'COMPLETING'))
+"""
+
 
 class SqliteCatalog:
     """A ``Catalog``."""
@@ -74,16 +84,17 @@ class SqliteCatalog:
         *,
         new_version: bool,
         idempotency: tuple[str, str] | None = None,
+        live: LiveLimits = UNLIMITED,
     ) -> Submitted:
         version = uuid4().hex if new_version else None
 
         def work(db: sqlite3.Connection) -> Submitted:
             if idempotency is None:
-                return self._submit(db, submission, fingerprint, version)
+                return self._submit(db, submission, fingerprint, version, live)
             answered = self._answered(db, *idempotency)
             if answered is not None:
                 return answered
-            submitted = self._submit(db, submission, fingerprint, version)
+            submitted = self._submit(db, submission, fingerprint, version, live)
             self._remember(db, *idempotency, submitted)
             return submitted
 
@@ -99,15 +110,18 @@ class SqliteCatalog:
         submission: Submission,
         fingerprint: Fingerprint,
         version: str | None,
+        live: LiveLimits,
     ) -> Submitted:
         latest = _latest(db, file_id_of(submission.file_path, submission.file_type))
         at = self._clock.now()
         match decide(latest, submission, fingerprint, new_version=version):
             case Create(version=made):
+                _check_live(db, submission, live)
                 ingestion = created(made, submission, fingerprint, at=at)
                 db.execute(INSERT_INGESTION, ingestion_cells(ingestion))
                 return Submitted(status=SubmitStatus.STARTED, ingestion=ingestion)
             case Requeue(latest=stopped):
+                _check_live(db, submission, live)
                 ingestion = requeued(stopped, submission, at=at)
                 db.execute(UPDATE_STANDING, standing_cells(ingestion))
                 return Submitted(status=SubmitStatus.RESUMED, ingestion=ingestion)
@@ -127,7 +141,7 @@ class SqliteCatalog:
             return None
         if row["digest"] != digest:
             raise IdempotencyKeyReused(
-                f"the Idempotency-Key {key!r} came with another request before",
+                "this Idempotency-Key came with another request before",
                 remedy="Use a new key for a new request.",
             )
         ingestion = _get(db, IngestionId(row["ingestion_id"]))
@@ -196,6 +210,13 @@ class SqliteCatalog:
     async def ready(self) -> None:
         # Writes one page, unchanged: a full disk or a lost one shows only in a write.
         await self._writer.write(lambda db: db.execute(f"PRAGMA user_version = {VERSION}"))
+
+
+def _check_live(db: sqlite3.Connection, submission: Submission, limits: LiveLimits) -> None:
+    of_caller, of_origin = db.execute(
+        _LIVE_COUNTS, (submission.caller, submission.callback_origin)
+    ).fetchone()
+    check_live(submission, limits, of_caller=of_caller, of_origin=of_origin)
 
 
 def _get(db: sqlite3.Connection, ingestion_id: IngestionId) -> Ingestion:

@@ -12,23 +12,20 @@ from app.domain.identity import Checksum, IngestionId
 from app.stores.rules import CONTENT_FIELDS, ChunkEnd, check_follows, check_same
 from app.stores.sqlite.rows import INSERT_CHUNK, chunk_cells
 
-_CONTENT = f"SELECT {', '.join(CONTENT_FIELDS)} FROM chunks WHERE ingestion_id = ? AND number = ?"  # noqa: S608 - names of columns
+CONTENT_COLUMNS = ", ".join(f"chunks.{name}" for name in CONTENT_FIELDS)
+"""What `content_of` gives, in that order."""
+
+_CONTENT = f"SELECT {CONTENT_COLUMNS} FROM chunks WHERE ingestion_id = ? AND number = ?"  # noqa: S608 - names of columns
+
+_INSERT_NEW = f"{INSERT_CHUNK} ON CONFLICT DO NOTHING"
 
 
 def stage(db: sqlite3.Connection, ref: ChunkRef, before: ChunkEnd, *, now: str) -> None:
     """Insert a chunk (invariant 2), or find it there already."""
     check_follows(before, ref)
-    stored = content_at(db, ref.ingestion_id, ref.number)
-    if stored is None:
-        db.execute(INSERT_CHUNK, chunk_cells(ref, staged_at=now))
-    else:
-        check_same(stored, ref)
-
-
-def content_at(db: sqlite3.Connection, ingestion_id: str, number: int) -> tuple[object, ...] | None:
-    """Return the content that is stored under a number, as `content_of` gives it."""
-    row: sqlite3.Row | None = db.execute(_CONTENT, (ingestion_id, number)).fetchone()
-    return None if row is None else tuple(row)
+    if db.execute(_INSERT_NEW, chunk_cells(ref, staged_at=now)).rowcount == 0:
+        stored = db.execute(_CONTENT, (ref.ingestion_id, ref.number)).fetchone()
+        check_same(tuple(stored), ref)
 
 
 def cut_end(db: sqlite3.Connection, ingestion_id: str) -> int:

@@ -1,20 +1,23 @@
-"""One transaction = one function = one hop to SQLite's thread.
+"""What is to be written is a function, run whole on SQLite's thread; one fsync for all that wait.
 
 aiosqlite owns a thread per connection and hands it single statements: a transaction of
 six statements is six hops through the event loop (0.73 ms of processor time here, against
 0.24 ms in one), and a cancellation can land between any two of them. Here the whole
-transaction is one function that runs on that thread: it is either done or not done,
-transactions run in the order they were asked for, and no lock is needed.
+work is one function that runs on that thread: it is either done or not done.
+
+An fsync costs more than all statements of a write together, so the writes that are asked
+for while one transaction is being committed share the next one (ADR 11). Each is undone
+alone when it raises, and nobody is answered before the COMMIT that holds their write.
 """
 
 import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import aiosqlite
 
@@ -56,11 +59,30 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 
 
+class _Write(Generic[T]):
+    """One caller's work, and what became of it. Shared with SQLite's thread."""
+
+    def __init__(self, work: Work[T]) -> None:
+        self._work = work
+        self._results: list[T] = []
+        self.error: BaseException | None = None
+        self.told: asyncio.Future[None] | None = None
+        """For a caller who waits for somebody else's hop: done when the outcome is known."""
+
+    def do(self, db: sqlite3.Connection) -> None:
+        self._results.append(self._work(db))
+
+    def outcome(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return self._results[0]
+
+
 class Connection:
     """A SQLite database whose transactions are plain functions, run on its own thread.
 
-    A cancelled caller gets its cancellation at once; its transaction still happens, or
-    does not, as a whole, and before every one that is asked for later.
+    A cancelled caller gets its cancellation at once; its work still happens, or does not,
+    as a whole, and before everything that is asked for later.
     """
 
     def __init__(self, path: Path, connection: aiosqlite.Connection, works: "_Works") -> None:
@@ -68,6 +90,12 @@ class Connection:
         self._connection = connection
         self._works = works
         self._open = True
+        self._gathering = threading.Lock()
+        self._group: list[_Write[Any]] = []
+        """Writes that the next transaction will hold."""
+
+        self._hop_asked = False
+        """A hop is under way that has not begun: it will take the group along."""
 
     @classmethod
     @asynccontextmanager
@@ -99,8 +127,7 @@ class Connection:
 
     async def run(self, work: Work[T]) -> T:
         """Run ``work`` on the connection's thread; raises `StoreError` for what SQLite raises."""
-        if not self._open:
-            raise StoreUnavailable(f"the database {self._path} is closed")
+        self._check_open()
         results: list[T] = []
         # No await in between: works and hops stay paired.
         self._works.waiting.append(lambda db: results.append(work(db)))
@@ -113,13 +140,46 @@ class Connection:
     async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that is on disk when this returns.
 
-        Raises what ``work`` raises, after rolling back.
+        At once when the thread is free, otherwise together with all who wait, in the order
+        they asked. Raises what ``work`` raises, after undoing what it did and only that; a
+        failure of the database itself undoes the whole group, and everyone in it is told.
         """
-        return await self.run(lambda db: _transaction(db, "BEGIN IMMEDIATE", work))
+        self._check_open()
+        write = _Write(work)
+        with self._gathering:
+            self._group.append(write)
+            leads = not self._hop_asked
+            self._hop_asked = True
+            if not leads:
+                write.told = asyncio.get_running_loop().create_future()
+        if write.told is None:
+            await self.run(self._write_group)
+        else:
+            await write.told
+        try:
+            return write.outcome()
+        except (sqlite3.Error, OSError) as error:
+            raise translated(error, self._path) from error
 
     async def read(self, work: Work[T]) -> T:
         """Run ``work`` on one consistent view of the database."""
-        return await self.run(lambda db: _transaction(db, "BEGIN", work))
+        return await self.run(lambda db: _view(db, work))
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StoreUnavailable(f"the database {self._path} is closed")
+
+    def _write_group(self, db: sqlite3.Connection) -> None:
+        """Write all who wait. Runs on the thread, asked for by the first of them."""
+        with self._gathering:
+            group, self._group = self._group, []
+            self._hop_asked = False  # Whoever comes from now on is in the next group.
+        waiting = [write.told for write in group if write.told is not None]
+        try:
+            _commit_together(db, group)
+        finally:
+            if waiting:
+                waiting[0].get_loop().call_soon_threadsafe(_tell, waiting)
 
 
 class _Works(sqlite3.Connection):
@@ -159,14 +219,52 @@ def _prepare(db: sqlite3.Connection, *, read_only: bool) -> None:
         db.execute("PRAGMA query_only = ON")
 
 
-def _transaction(db: sqlite3.Connection, begin: str, work: Work[T]) -> T:
+def _commit_together(db: sqlite3.Connection, group: Sequence[_Write[Any]]) -> None:
+    """Do a group of writes in one transaction, and note what became of each."""
     try:
-        db.execute(begin)
+        db.execute("BEGIN IMMEDIATE")
+        for write in group:
+            _do_alone(db, write)
+        # Invariant 7: only after this is anyone answered.
+        db.execute("COMMIT")
+    except BaseException as error:  # noqa: BLE001 - raised again to everyone in the group
+        for write in group:
+            write.error = error
+        _roll_back(db)
+
+
+def _do_alone(db: sqlite3.Connection, write: _Write[Any]) -> None:
+    """Do one write of a group; when it raises, undo it and no other."""
+    db.execute("SAVEPOINT one")
+    try:
+        write.do(db)
+    except BaseException as error:
+        # A full or broken disk may have ended the whole transaction, and fails everyone in it.
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise
+        write.error = error
+        db.execute("ROLLBACK TO one")
+    db.execute("RELEASE one")
+
+
+def _view(db: sqlite3.Connection, work: Work[T]) -> T:
+    try:
+        db.execute("BEGIN")
         result = work(db)
         db.execute("COMMIT")
     except BaseException:
-        # A failed COMMIT may leave the transaction open; a failed write may have ended it.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+        _roll_back(db)
         raise
     return result
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction that failed; a failed write or COMMIT may have ended it already."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:
+    for told in waiting:
+        if not told.done():  # its caller may be cancelled
+            told.set_result(None)

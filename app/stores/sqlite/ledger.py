@@ -21,7 +21,7 @@ from app.stores.rules import (
     stale,
 )
 from app.stores.sqlite.chunks import (
-    content_at,
+    CONTENT_COLUMNS,
     cut_end,
     end_before,
     progress_of,
@@ -54,6 +54,23 @@ _TAKE = """
            state = CASE state WHEN 'QUEUED' THEN 'RUNNING' ELSE state END
      WHERE id = :id
     RETURNING *
+"""
+
+_HELD = "SELECT * FROM ingestions WHERE id = ? AND lease_epoch = ? AND lease_owner = ?"
+
+_STAGED = f"""
+    SELECT next_chunk, {CONTENT_COLUMNS}
+      FROM ingestions
+      LEFT JOIN chunks ON ingestion_id = id AND number = next_chunk
+     WHERE id = ? AND lease_epoch = ? AND lease_owner = ?
+"""  # noqa: S608 - names of columns
+"""The lease, the position and the chunk that is next, in one statement: each costs some 10 µs."""
+
+_BEFORE_NEXT = """
+    SELECT next_chunk, record_end, chunks.chain
+      FROM ingestions
+      LEFT JOIN chunks ON ingestion_id = id AND number = next_chunk - 1
+     WHERE id = ? AND lease_epoch = ? AND lease_owner = ?
 """
 
 _ACK = """
@@ -188,21 +205,26 @@ class SqliteLedger:
         await self._write(lease, work)
 
     async def stage(self, lease: Lease, ref: ChunkRef) -> None:
-        def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:
-            before = end_before(db, lease.ingestion_id, held["next_chunk"])
+        def work(db: sqlite3.Connection) -> None:
+            next_chunk, record_end, chain = self._held(db, lease, _BEFORE_NEXT)
+            if next_chunk == 0:
+                before = ChunkEnd.start(lease.ingestion_id)
+            else:
+                before = ChunkEnd(lease.ingestion_id, next_chunk - 1, record_end, chain)
             stage(db, ref, before, now=self._now())
 
-        await self._write(lease, work)
+        await self._writer.write(work)
 
     async def commit(
         self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
     ) -> None:
-        def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:
+        def work(db: sqlite3.Connection) -> None:
             now = self._now()
-            staged = content_at(db, held["id"], held["next_chunk"])
-            if staged is None or (ref.ingestion_id, ref.number) != (held["id"], held["next_chunk"]):
+            next_chunk, *staged = self._held(db, lease, _STAGED)
+            is_next = (ref.ingestion_id, ref.number) == (lease.ingestion_id, next_chunk)
+            if staged[0] is None or not is_next:
                 raise OutOfOrder(f"chunk {ref.chunk_id} is not staged as the next one")
-            check_same(staged, ref)
+            check_same(tuple(staged), ref)
             acked = {
                 "id": ref.ingestion_id,
                 "number": ref.number,
@@ -219,7 +241,7 @@ class SqliteLedger:
             if then_stage is not None:
                 stage(db, then_stage, ChunkEnd.of(ref), now=now)
 
-        await self._write(lease, work)
+        await self._writer.write(work)
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
         def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:
@@ -308,10 +330,10 @@ class SqliteLedger:
         """Run ``work`` on the ingestion's row, if the lease still holds."""
         return await self._writer.write(lambda db: work(db, self._held(db, lease)))
 
-    def _held(self, db: sqlite3.Connection, lease: Lease) -> sqlite3.Row:
+    def _held(self, db: sqlite3.Connection, lease: Lease, select: str = _HELD) -> sqlite3.Row:
+        """Return what ``select`` finds, which must be nothing unless the lease holds."""
         row: sqlite3.Row | None = db.execute(
-            "SELECT * FROM ingestions WHERE id = ? AND lease_epoch = ? AND lease_owner = ?",
-            (lease.ingestion_id, lease.epoch, self._worker.id),
+            select, (lease.ingestion_id, lease.epoch, self._worker.id)
         ).fetchone()
         if row is None:
             # Invariant 9: a stale epoch changes nothing.

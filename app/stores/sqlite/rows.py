@@ -24,13 +24,15 @@ from app.stores.rules import HELD
 
 INSERT_INGESTION = """
     INSERT INTO ingestions (
-        id, file_id, version, file_path, file_type, callback_url, chunk_records_max,
-        chunk_bytes_max, options, metadata, fingerprint_size, fingerprint_modified_ns,
-        fingerprint_sample, state, chain, created_at, updated_at
+        id, file_id, version, file_path, file_type, callback_url, callback_origin, caller,
+        chunk_records_max, chunk_bytes_max, options, metadata, fingerprint_size,
+        fingerprint_modified_ns, fingerprint_sample, fingerprint_changed_ns, state, chain,
+        created_at, updated_at
     ) VALUES (
-        :id, :file_id, :version, :file_path, :file_type, :callback_url, :chunk_records_max,
-        :chunk_bytes_max, :options, :metadata, :fingerprint_size, :fingerprint_modified_ns,
-        :fingerprint_sample, :state, :chain, :created_at, :updated_at
+        :id, :file_id, :version, :file_path, :file_type, :callback_url, :callback_origin, :caller,
+        :chunk_records_max, :chunk_bytes_max, :options, :metadata, :fingerprint_size,
+        :fingerprint_modified_ns, :fingerprint_sample, :fingerprint_changed_ns, :state, :chain,
+        :created_at, :updated_at
     )
 """
 
@@ -44,7 +46,8 @@ INSERT_CHUNK = """
 
 UPDATE_STANDING = """
     UPDATE ingestions
-       SET callback_url = :callback_url, chunk_records_max = :chunk_records_max,
+       SET callback_url = :callback_url, callback_origin = :callback_origin,
+           caller = :caller, chunk_records_max = :chunk_records_max,
            chunk_bytes_max = :chunk_bytes_max, state = :state, failure = :failure,
            records_read = :records_read, cancel_requested = :cancel_requested,
            reader_deaths = :reader_deaths, updated_at = :updated_at,
@@ -71,6 +74,8 @@ def ingestion_cells(ingestion: Ingestion) -> Cells:
         "file_path": submission.file_path,
         "file_type": submission.file_type,
         "callback_url": submission.callback_url,
+        "callback_origin": submission.callback_origin,
+        "caller": submission.caller,
         "chunk_records_max": submission.limits.records,
         "chunk_bytes_max": submission.limits.memory,
         "options": json.dumps(asdict(submission.options)),
@@ -78,6 +83,7 @@ def ingestion_cells(ingestion: Ingestion) -> Cells:
         "fingerprint_size": fingerprint.size,
         "fingerprint_modified_ns": fingerprint.modified_ns,
         "fingerprint_sample": fingerprint.sample,
+        "fingerprint_changed_ns": fingerprint.changed_ns,
         "state": ingestion.state,
         "chain": ingestion.progress.chain,
         "created_at": text_of_time(ingestion.created_at),
@@ -91,6 +97,8 @@ def standing_cells(ingestion: Ingestion) -> Cells:
     return {
         "id": ingestion.id,
         "callback_url": submission.callback_url,
+        "callback_origin": submission.callback_origin,
+        "caller": submission.caller,
         "chunk_records_max": submission.limits.records,
         "chunk_bytes_max": submission.limits.memory,
         "state": ingestion.state,
@@ -148,6 +156,7 @@ def ingestion_of(row: sqlite3.Row) -> Ingestion:
             size=row["fingerprint_size"],
             modified_ns=row["fingerprint_modified_ns"],
             sample=Checksum(row["fingerprint_sample"]),
+            changed_ns=row["fingerprint_changed_ns"],
         ),
         detection=json.loads(row["detection"]),
         failure=_failure_of(row["failure"]),
@@ -174,6 +183,8 @@ def _submission_of(row: sqlite3.Row) -> Submission:
         limits=ChunkLimits(records=row["chunk_records_max"], memory=row["chunk_bytes_max"]),
         options=DecodeOptions(**options),
         metadata=json.loads(row["metadata"]),
+        caller=row["caller"],
+        callback_origin=row["callback_origin"],
     )
 
 

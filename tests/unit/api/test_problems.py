@@ -6,6 +6,7 @@ import pytest
 
 from app.api.problems import PROBLEMS
 from app.domain.errors import (
+    DiskLow,
     IngestError,
     NotReady,
     RequestError,
@@ -20,7 +21,7 @@ def kinds(error: type[IngestError]) -> Iterator[type[IngestError]]:
         yield from kinds(child)
 
 
-@pytest.mark.parametrize("error", [*kinds(RequestError), NotReady, StoreUnavailable])
+@pytest.mark.parametrize("error", [*kinds(RequestError), NotReady, DiskLow, StoreUnavailable])
 def test_every_request_error_is_listed(error: type[IngestError]) -> None:
     assert error.code in PROBLEMS
 
@@ -32,4 +33,10 @@ def test_every_reason_that_a_source_is_refused_for_is_listed(code: SourceCode) -
 
 def test_only_passing_faults_are_5xx() -> None:
     failing = {code for code, kind in PROBLEMS.items() if kind.status >= 500}
-    assert failing == {"SOURCE_UNAVAILABLE", "NOT_READY", "STORE_UNAVAILABLE", "INTERNAL"}
+    assert failing == {
+        "SOURCE_UNAVAILABLE",
+        "NOT_READY",
+        "DISK_LOW",
+        "STORE_UNAVAILABLE",
+        "INTERNAL",
+    }

@@ -9,6 +9,7 @@ import pytest
 from app.control import ingestions
 from app.control.ingestions import Ingestions
 from app.control.submission import SubmitRequest
+from app.domain.access import ANONYMOUS
 from app.domain.budget import ChunkLimits
 from app.domain.errors import CallbackRefused, NotReady, SourceCode, SourceError
 from app.domain.ingestion import Fingerprint
@@ -35,13 +36,13 @@ class OneSource:
 
 
 class Refusing:
-    async def check(self, url: str) -> None:
+    async def check(self, url: str) -> str:
         raise CallbackRefused("no")
 
 
 class Allowing:
-    async def check(self, url: str) -> None:
-        pass
+    async def check(self, url: str) -> str:
+        return "https://r.example:443"
 
 
 class StuckStore(MemoryStore):
@@ -68,7 +69,7 @@ async def test_a_source_is_looked_at_off_the_event_loop() -> None:
     shown = threading.Event()
     source = OneSource(shown)
     submitting = asyncio.create_task(
-        use_cases(MemoryStore(clock=ManualClock()), source).submit(REQUEST)
+        use_cases(MemoryStore(clock=ManualClock()), source).submit(REQUEST, caller=ANONYMOUS)
     )
     # The loop turns while the source hangs; only then may it show itself.
     while not source.thread:
@@ -83,7 +84,9 @@ async def test_a_source_that_hangs_is_unavailable(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ingestions, "FINGERPRINT_S_MAX", 0.01)
     shown = threading.Event()
     with pytest.raises(SourceError) as refusal:
-        await use_cases(MemoryStore(clock=ManualClock()), OneSource(shown)).submit(REQUEST)
+        await use_cases(MemoryStore(clock=ManualClock()), OneSource(shown)).submit(
+            REQUEST, caller=ANONYMOUS
+        )
     shown.set()
 
     assert refusal.value.code == SourceCode.SOURCE_UNAVAILABLE
@@ -93,7 +96,7 @@ async def test_nothing_is_stored_for_a_refused_callback() -> None:
     store, shown = MemoryStore(clock=ManualClock()), threading.Event()
     shown.set()
     with pytest.raises(CallbackRefused):
-        await use_cases(store, OneSource(shown), Refusing()).submit(REQUEST)
+        await use_cases(store, OneSource(shown), Refusing()).submit(REQUEST, caller=ANONYMOUS)
 
     assert (await store.page()).ingestions == []
 

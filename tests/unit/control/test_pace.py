@@ -48,6 +48,17 @@ def test_only_what_runs_has_an_estimate(state: State) -> None:
     assert (pace.ack_age_s is not None) == (state in LIVE)
 
 
+@pytest.mark.parametrize(
+    "state", [state for state in State if state not in (State.COMPLETING, State.COMPLETED)]
+)
+def test_what_is_not_completed_is_never_shown_as_whole(state: State) -> None:
+    """Every byte may be acknowledged and the completion refused."""
+    pace = pace_of(replace(at(1000), state=state), now=LONG_AGO)
+
+    assert pace.fraction < 1.0
+    assert f"{pace.fraction:.1%}" != "100.0%"
+
+
 def test_an_empty_file_is_whole_once_it_is_completed() -> None:
     empty = at(0, size=0, seconds=None)
 

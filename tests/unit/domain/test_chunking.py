@@ -121,6 +121,32 @@ def test_what_was_cut_before_is_cut_there_again_whatever_the_limits_now_say(
     assert [c.ref.chain for c in again[: end - start]] == [c.ref.chain for c in first[start:end]]
 
 
+@given(records=RECORDS, limits=LIMITS, size=st.integers(1, 40), data=st.data())
+def test_the_position_grows_with_the_records_also_within_a_batch(
+    records: list[bytes], limits: ChunkLimits, size: int, data: st.DataObject
+) -> None:
+    """A record is a byte of the source here, so the position is known exactly."""
+    chunks = cut(records, limits=limits, size=size)
+    assert [c.ref.position for c in chunks] == [c.ref.record_end for c in chunks]
+    if not chunks:
+        return
+
+    before = data.draw(st.sampled_from(chunks)).ref
+    batch = Batch(records[before.record_end :], before.end, position=len(records))
+    chunker = Chunker(
+        INGESTION,
+        resume=ResumePoint(
+            number=before.number + 1,
+            record_start=before.record_end,
+            cursor=before.end,
+            chain=before.chain,
+        ),
+        limits=limits,
+    )
+    rest = [*chunker.feed(batch), *chunker.flush()]
+    assert [c.ref.position for c in rest] == [c.ref.record_end for c in rest]
+
+
 @pytest.mark.parametrize("now", [[b"1", b"3"], [b"1"], []], ids=["edited", "shorter", "emptied"])
 def test_a_source_that_changed_is_noticed_before_the_chunk_leaves(now: list[bytes]) -> None:
     [staged] = cut([b"1", b"2"], limits=ChunkLimits(records=5))

@@ -29,7 +29,7 @@ from app.domain.delivery import (
 )
 from app.domain.errors import Failure
 from app.domain.identity import Checksum, IngestionId, chain_start
-from app.domain.judgement import chain_needed, judge
+from app.domain.judgement import chain_needed, judge, shows_life
 
 INGESTION = IngestionId("ab" * 32)
 REF = ChunkRef(
@@ -98,6 +98,26 @@ def test_an_ack_that_contradicts_the_chunk_is_not_believed(answer: Answer) -> No
 
     assert isinstance(ruling, Resend)
     assert ruling.failure.code == "ACK_MISMATCH"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        replace(ACK, chunk_id=f"{INGESTION}:8"),
+        replace(ACK, chunk_number=8),
+        replace(ACK, checksum="d" * 64),
+        replace(ACK, next_chunk=8),
+    ],
+)
+def test_an_ack_of_a_chunk_does_not_acknowledge_the_completion(answer: Answer) -> None:
+    ruling = verdict(answer, sent=DONE)
+
+    assert isinstance(ruling, Resend)
+    assert ruling.failure.code == "ACK_MISMATCH"
+
+
+def test_an_ack_of_the_completion_may_name_the_chunk_after_the_last() -> None:
+    assert verdict(replace(ACK, next_chunk=DONE.total_chunks), sent=DONE) == Commit()
 
 
 @pytest.mark.parametrize(
@@ -206,8 +226,10 @@ def test_a_receiver_that_is_ahead_must_prove_it_with_our_chain() -> None:
     assert chain_needed(ACK, REF.number) is None
 
 
-def test_a_damaged_chunk_is_sent_three_times_more_and_then_shown_to_a_person() -> None:
-    damaged = refusal("CHECKSUM_MISMATCH", checksum="d" * 64)
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_damaged_chunk_is_sent_three_times_more_and_then_shown_to_a_person(status: int) -> None:
+    """Contract 8.4: 422 when the digest of the whole body differs."""
+    damaged = refusal("CHECKSUM_MISMATCH", status, checksum="d" * 64)
 
     assert isinstance(verdict(damaged, attempts=Attempts(counted=3, damaged=2)), Resend)
     paused = verdict(damaged, attempts=Attempts(counted=4, damaged=3))
@@ -230,3 +252,55 @@ def _failure(answer: Answer) -> Failure:
     ruling = verdict(answer)
     assert isinstance(ruling, HoldBack)
     return ruling.failure
+
+
+@pytest.mark.parametrize(
+    ("reply", "alive"),
+    [
+        (NoAnswer(Silence.TIMEOUT), False),
+        (NoAnswer(Silence.CONNECTION_FAILED), False),
+        (NoAnswer(Silence.URL_BLOCKED), False),  # nobody was asked
+        (Answer(status=500), False),
+        (Answer(status=502, excerpt="<html>"), False),
+        (refusal("INTERNAL", status=500), False),
+        (refusal("DATABASE_DOWN", status=503), False),
+        (Answer(status=429, retry_after_s=5.0), False),
+        (Answer(status=408), False),
+        (Answer(status=425), False),
+        (Answer(status=200, excerpt="<html>"), False),
+        (Answer(status=204), False),
+        (Answer(status=200, ack=True), True),
+        (Answer(status=200, ack=True, chunk_number=3), True),
+        (Answer(status=200, ack=False), True),
+        (refusal("TRY_LATER"), True),
+        (refusal("BUSY", status=503), True),
+        (refusal("LOCKED"), True),
+        (refusal("CHECKSUM_MISMATCH", status=422), True),
+        (refusal("OUT_OF_ORDER_CHUNK", expected_chunk=0), True),
+        (Answer(status=301), True),
+        (Answer(status=401), True),
+        (Answer(status=404), True),
+        (Answer(status=422), True),
+    ],
+    ids=str,
+)
+def test_only_who_judges_what_it_gets_shows_that_it_is_there(reply: Reply, alive: bool) -> None:
+    """Contract 7.4, at the last attempt."""
+    last = Attempts(counted=POLICY.attempts_max, held=POLICY.attempts_max)
+
+    assert shows_life(reply, verdict(reply, attempts=last)) == alive
+
+
+@given(
+    status=st.integers(100, 599),
+    error=st.none() | st.text(max_size=9),
+    ack=st.sampled_from((None, False)),
+)
+def test_a_receiver_is_there_whenever_its_answer_ends_the_sending(
+    status: int, error: str | None, ack: bool | None
+) -> None:
+    reply = Answer(status=status, ack=ack, error=error)
+    decided = verdict(reply)
+
+    if not isinstance(decided, Resend | HoldBack | Wait):
+        assert shows_life(reply, decided)

@@ -1,6 +1,6 @@
 """The real pipeline with everything around it in memory, where a test can look at it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from app.domain.events import Event
 from app.domain.identity import IngestionId
 from app.domain.ingestion import Fingerprint, Ingestion
 from app.pipeline.run import Crew, Messages, Run
+from app.pipeline.slots import Slot, Slots
 from app.ports import Lease, Reader, Reading, ReadJob
 from app.readers.inprocess import InProcessReader
 from app.sources.local import LocalSources
@@ -46,6 +47,9 @@ class DyingReader:
                 if self._deaths:
                     self._deaths -= 1
                     raise self._error
+
+    def spare(self) -> bool:
+        return self._reader.spare()
 
 
 class Bench:
@@ -97,9 +101,18 @@ class Bench:
     async def run(self) -> Ingestion:
         """Submit, claim, and advance until the run is over."""
         ingestion_id = await self.submit()
-        lease, _ = await self.claim()
-        await Run(self.crew, lease).advance()
+        await self.run_of(*await self.claim()).advance()
         return await self.store.catalog.get(ingestion_id)
+
+    def run_of(
+        self,
+        lease: Lease,
+        ingestion: Ingestion,
+        *,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> Run:
+        slot = Slot(Slots(0), ingestion.created_at)
+        return Run(self.crew, lease, ingestion, slot=slot, draining=draining)
 
     def assert_all_arrived_once(self) -> None:
         assert self.receiver.anomalies == []

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from app.domain.delivery import Answer, NoAnswer, RetryPolicy, Silence
-from app.domain.errors import ReaderDied, StoreUnavailable
+from app.domain.errors import Failure, ReaderDied, ReadFailed, StoreUnavailable
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
 from app.domain.ingestion import State
-from app.pipeline.run import Run
 from app.ports import Lease
 from tests.support.receivers import LOST, After, Before, Crash, Do, Step
 from tests.unit.pipeline.bench import Bench, DyingReader
+
+BAD = Failure(code="BAD", message="the bytes are at fault")
+AWAY = Failure(code="CONNECTION_FAILED", message="nobody listens", resumable=True)
 
 
 @pytest.fixture
@@ -100,13 +102,13 @@ async def test_the_time_waited_before_a_restart_counts(bench: Bench) -> None:
     bench.policy = RetryPolicy(attempts_max=2, wait_s_max=3600)
     bench.receiver.script = [Before(LOST)] * 200
     await bench.submit()
-    lease, _ = await bench.claim()
-    await bench.store.ledger.move(lease, State.WAITING)
+    lease, ingestion = await bench.claim()
+    await bench.store.ledger.move(lease, State.WAITING, failure=AWAY)
     await bench.store.ledger.release(lease)
     bench.clock.advance(3600)
 
-    lease, _ = await bench.claim()
-    await Run(bench.crew, lease).advance()
+    lease, ingestion = await bench.claim()
+    await bench.run_of(lease, ingestion).advance()
 
     assert len([p for p in bench.receiver.posts if p[0] == "ingestion.chunk"]) == 1
     assert (await bench.store.catalog.get(lease.ingestion_id)).state is State.FAILED
@@ -118,12 +120,12 @@ async def test_who_was_waited_for_before_a_restart_and_came_back_has_all_its_tim
     bench.policy = RetryPolicy(attempts_max=2, wait_s_max=3600)
     bench.receiver.script = [Do(lambda: bench.clock.advance(3600)), Before(LOST), Before(LOST)]
     await bench.submit()
-    lease, _ = await bench.claim()
-    await bench.store.ledger.move(lease, State.WAITING)
+    lease, ingestion = await bench.claim()
+    await bench.store.ledger.move(lease, State.WAITING, failure=AWAY)
     await bench.store.ledger.release(lease)
 
-    lease, _ = await bench.claim()
-    await Run(bench.crew, lease).advance()
+    lease, ingestion = await bench.claim()
+    await bench.run_of(lease, ingestion).advance()
 
     assert (await bench.store.catalog.get(lease.ingestion_id)).failure is None
     bench.assert_all_arrived_once()
@@ -166,8 +168,8 @@ async def test_a_source_that_changed_meanwhile_sends_nothing_more(bench: Bench) 
     bench.path.write_text("7\n" * 7)
     posts = len(bench.receiver.posts)
 
-    lease, _ = await bench.claim()
-    await Run(bench.crew, lease).advance()
+    lease, ingestion = await bench.claim()
+    await bench.run_of(lease, ingestion).advance()
 
     ingestion = await bench.store.catalog.get(lease.ingestion_id)
     assert ingestion.state is State.FAILED
@@ -283,11 +285,36 @@ async def test_a_store_that_fails_is_tried_again_and_nothing_is_lost(bench: Benc
     assert any(isinstance(event, WorkerTrouble) for event in bench.heard.events)
 
 
+@pytest.mark.parametrize("error", [ReaderDied("signal 11"), ReadFailed(BAD)])
+async def test_a_store_that_fails_at_the_end_of_a_run_is_tried_again_with_the_same_end(
+    bench: Bench, error: Exception
+) -> None:
+    move, failures = bench.store.ledger.move, 3
+
+    async def failing(*args: object, **kwargs: object) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StoreUnavailable("disk full")
+        await move(*args, **kwargs)  # type: ignore[arg-type]
+
+    bench.store.ledger.move = failing  # type: ignore[method-assign]
+    bench.reader = DyingReader(bench.reader, deaths=99, error=error)
+
+    ingestion = await bench.run()
+
+    assert ingestion.failure is not None
+    assert (ingestion.state, ingestion.failure.code) in (
+        (State.QUARANTINED, "READER_DIED"),
+        (State.FAILED, "BAD"),
+    )
+
+
 async def test_an_abort_tells_the_receiver(bench: Bench) -> None:
     ingestion_id = await bench.submit()
-    lease, _ = await bench.claim()
+    lease, ingestion = await bench.claim()
 
-    await Run(bench.crew, lease).abort()
+    await bench.run_of(lease, ingestion).abort()
 
     assert (await bench.store.catalog.get(ingestion_id)).state is State.ABORTED
     assert bench.receiver.stopped == ["ingestion.aborted"]
@@ -295,14 +322,14 @@ async def test_an_abort_tells_the_receiver(bench: Bench) -> None:
 
 async def test_a_drained_run_gives_its_lease_back_after_the_chunk_in_flight(bench: Bench) -> None:
     await bench.submit()
-    lease, _ = await bench.claim()
+    lease, ingestion = await bench.claim()
 
-    await Run(bench.crew, lease, draining=lambda: True).advance()
+    await bench.run_of(lease, ingestion, draining=lambda: True).advance()
     assert bench.receiver.next_chunk == 1
 
     lease, claimed = await bench.claim()
     assert (claimed.state, claimed.progress.next_chunk) == (State.RUNNING, 1)
-    await Run(bench.crew, lease).advance()
+    await bench.run_of(lease, ingestion).advance()
     bench.assert_all_arrived_once()
 
 
@@ -315,8 +342,8 @@ async def test_a_crash_after_any_message_resumes_with_the_same_bytes(
         with pytest.raises(Crash):
             await bench.run()
         await bench.store.ledger.release(await _lease(bench))
-        lease, _ = await bench.claim()
-        await Run(bench.crew, lease).advance()
+        lease, ingestion = await bench.claim()
+        await bench.run_of(lease, ingestion).advance()
     else:
         await bench.run()
 
@@ -326,8 +353,8 @@ async def test_a_crash_after_any_message_resumes_with_the_same_bytes(
 @pytest.mark.parametrize("turns", range(0, 120, 3))
 async def test_a_run_cancelled_anywhere_loses_nothing(bench: Bench, turns: int) -> None:
     await bench.submit()
-    lease, _ = await bench.claim()
-    task = asyncio.create_task(Run(bench.crew, lease).advance())
+    lease, ingestion = await bench.claim()
+    task = asyncio.create_task(bench.run_of(lease, ingestion).advance())
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
@@ -337,8 +364,8 @@ async def test_a_run_cancelled_anywhere_loses_nothing(bench: Bench, turns: int) 
         return
     await bench.store.ledger.release(lease)
 
-    lease, _ = await bench.claim()
-    await Run(bench.crew, lease).advance()
+    lease, ingestion = await bench.claim()
+    await bench.run_of(lease, ingestion).advance()
 
     bench.assert_all_arrived_once()
 

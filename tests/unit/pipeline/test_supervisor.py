@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.delivery import Message, Reply
+from app.domain.delivery import Answer, Message, Reply
 from app.domain.errors import StoreUnavailable
 from app.domain.events import WorkerTrouble
 from app.domain.identity import IngestionId
@@ -59,7 +59,8 @@ class Shop:
 
     async def submit(self, name: str, text: str = "1\n2\n3\n4\n5\n") -> IngestionId:
         path = self.bench.folder / name
-        path.write_text(text)
+        if not path.exists():
+            path.write_text(text)
         self.bench.path = path
         submission = a_submission(str(path), callback_url=f"http://receiver.example/{name}")
         submitted = await self.bench.store.catalog.submit(
@@ -179,6 +180,39 @@ async def test_a_drain_does_not_wait_for_a_receiver_that_hangs_at_an_abort(bench
             await asyncio.sleep(0.005)
         await bench.store.catalog.request_cancel(ingestion_id)
         await shop.until(ingestion_id, State.ABORTED)
+
+
+async def test_what_is_submitted_again_during_its_farewell_waits_until_that_was_said(
+    bench: Bench,
+) -> None:
+    """Invariant 3: one message of an ingestion at a time."""
+    shop = Shop(bench)
+    sent: list[str] = []
+    farewell, said = asyncio.Event(), asyncio.Event()
+
+    class Polite(StrictReceiver):
+        async def post(self, message: Message, *, attempt: int) -> Reply:
+            sent.append(f"{message.event} begins")
+            if message.event == "ingestion.failed":
+                farewell.set()
+                await said.wait()
+            reply = await super().post(message, attempt=attempt)
+            sent.append(f"{message.event} ends")
+            return reply
+
+    shop.receivers.of["f"] = Polite(script=[Before(Answer(status=404))])
+    async with shop.open():
+        ingestion_id = await shop.submit("f")
+        await farewell.wait()
+        await shop.submit("f")
+        await shop.until(ingestion_id, State.RUNNING)
+        await asyncio.sleep(0.1)
+        said.set()
+        await shop.until(ingestion_id, State.COMPLETED)
+
+    first, *others = sent[2:]
+    assert (first, others[0]) == ("ingestion.failed begins", "ingestion.failed ends")
+    assert shop.receivers.of["f"].records == [1, 2, 3, 4, 5]
 
 
 async def test_a_bug_in_one_run_is_borne_by_that_one(bench: Bench) -> None:

@@ -1,16 +1,20 @@
 """From what httpx raises to what the domain calls it; settings of an origin."""
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import ClassVar
 
 import httpx
 import pytest
 
-from app.domain.delivery import NoAnswer, Silence
+from app.domain.delivery import Answer, NoAnswer, Silence
 from app.domain.errors import CallbackRefused
 from app.receiver.egress import EgressPolicy
-from app.receiver.http import HttpReceiver, OriginSettings
+from app.receiver.http import HASHED_INLINE_BYTES_MAX, HttpReceiver, OriginSettings
 from app.receiver.response import AnswerTooLarge
+from app.wire.headers import content_digest
 from tests.support.clocks import ManualClock
 from tests.support.posting import a_message
 
@@ -87,6 +91,55 @@ def test_a_header_that_could_change_the_request_is_refused_at_the_start(
 ) -> None:
     with pytest.raises(ValueError, match="header"):
         OriginSettings(headers={name: value})
+
+
+class _Noticing(tuple[bytes, ...]):
+    """Secrets that notice in which thread somebody signs with them."""
+
+    __slots__ = ()
+
+    threads: ClassVar[list[int]] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.threads.append(threading.get_ident())
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("body_bytes", [1, HASHED_INLINE_BYTES_MAX, HASHED_INLINE_BYTES_MAX + 1])
+async def test_a_large_body_is_hashed_beside_the_event_loop(body_bytes: int) -> None:
+    _Noticing.threads.clear()
+    digests: list[str] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        digests.append(request.headers["content-digest"])
+        return httpx.Response(200, json={"ack": True})
+
+    secrets = _Noticing((b"k" * 32,))
+    receiver = HttpReceiver(
+        egress=EgressPolicy(),
+        clock=ManualClock(),
+        origins={"http://receiver.example": OriginSettings(secrets=secrets)},
+        transport=httpx.MockTransport(respond),
+    )
+    reply = await receiver.post(a_message("http://receiver.example/", bytes(body_bytes)), attempt=1)
+
+    assert isinstance(reply, Answer)
+    assert digests == [content_digest(bytes(body_bytes))]
+    beside = [thread != threading.get_ident() for thread in _Noticing.threads]
+    assert beside == [body_bytes > HASHED_INLINE_BYTES_MAX]
+
+
+async def test_a_body_in_pieces_arrives_as_one() -> None:
+    arrived: list[bytes] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        arrived.append(request.content)
+        return httpx.Response(200, json={"ack": True})
+
+    message = replace(a_message("http://receiver.example/"), content=(b"[", b"", b"1", b"]"))
+    await _receiver(respond).post(message, attempt=1)
+
+    assert arrived == [message.body] == [b"[1]"]
 
 
 def test_settings_for_something_that_is_no_origin_are_refused_at_the_start() -> None:

@@ -298,3 +298,34 @@ def test_nothing_stays_open(disk: Disk) -> None:
             with pytest.raises(SourceError):
                 disk.sources.locate(str(disk.root / name)).fingerprint()
     assert open_files() == before
+
+
+def test_bytes_replaced_in_the_middle_under_the_old_time_and_size_are_noticed(
+    tmp_path: Path,
+) -> None:
+    """Fault S2: neither size, nor time, nor either end of the file tells."""
+    path = tmp_path / "f"
+    path.write_bytes(b"a" * 300_000)
+    source = LocalSources([tmp_path]).locate(str(path))
+    before, facts = source.fingerprint(), path.stat()
+
+    path.write_bytes(b"a" * 150_000 + b"b" + b"a" * 149_999)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    after = source.fingerprint()
+    assert (after.size, after.modified_ns, after.sample) == (
+        before.size,
+        before.modified_ns,
+        before.sample,
+    )
+    assert before.difference(after)
+
+
+def test_a_file_that_only_moved_is_the_same_to_whoever_reads_no_more_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"a")
+    source = LocalSources([tmp_path]).locate(str(path))
+    before = source.fingerprint()
+    path.rename(tmp_path / "g")
+    (tmp_path / "g").rename(path)
+    assert not before.difference(source.fingerprint(), in_attributes=False)

@@ -37,12 +37,12 @@ def check(
 
 
 def test_the_published_vector_is_met() -> None:
-    assert sign(ID, TIME, BODY, [KEY]) == SIGNATURE
+    assert sign(ID, TIME, [BODY], [KEY]) == SIGNATURE
     assert check() is None
 
 
 def test_while_secrets_are_replaced_each_side_may_know_either() -> None:
-    both = sign(ID, TIME, BODY, [OTHER, KEY])
+    both = sign(ID, TIME, [BODY], [OTHER, KEY])
     assert len(both.split(" ")) == 2
     assert check(signatures=both, secrets=(KEY,)) is None
     assert check(signatures=both, secrets=(OTHER,)) is None

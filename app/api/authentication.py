@@ -1,0 +1,99 @@
+"""Who asks, told by an API key: ``Authorization: Bearer ackline_…``, and nowhere else (ADR 12).
+
+Every path needs a key but those in ``OPEN``, also one that does not exist, so that a new
+route is closed unless somebody opens it here.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.problems import problem_of, response_of
+from app.control.keys import Keyring
+from app.domain import access
+from app.domain.access import Caller
+from app.domain.errors import NotAllowed
+
+OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+"""What orchestrators ask, and the document, which says nothing about this installation."""
+
+OPEN_BELOW = "/docs/"
+
+_CALLER = "ackline.caller"
+_DECLARED = HTTPBearer(
+    scheme_name="apiKey",
+    bearerFormat="ackline_…",
+    description=(
+        "An API key, as `ackline key` makes it. A service without keys takes requests without "
+        "one, and listens on this machine's loopback address only."
+    ),
+    auto_error=False,
+)
+"""Only declares: `RequireKey` has decided before a route is looked for."""
+
+
+class RequireKey:
+    """Refuse whoever has no key, with the same answer whatever is wrong with it."""
+
+    def __init__(self, app: ASGIApp, *, keyring: Keyring) -> None:
+        self._app = app
+        self._keyring = keyring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_open(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        caller = self._keyring.caller(_key_in(scope))
+        if caller is None:
+            problem = problem_of(
+                "UNAUTHENTICATED",
+                "this needs an API key, and none that is valid came",
+                remedy="Send Authorization: Bearer and the key; ackline key makes one.",
+                instance=scope["path"],
+            )
+            response = response_of(problem, headers={"www-authenticate": 'Bearer realm="ackline"'})
+            await response(scope, receive, send)
+            return
+        scope[_CALLER] = caller
+        await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def _key_in(scope: Scope) -> str | None:
+    """Return the key that came, if exactly one did. Source: RFC 6750 §2.1."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) != 1:
+        return None
+    scheme, _, key = given[0].decode("latin-1").partition(" ")
+    return key.strip(" ") if scheme.lower() == "bearer" else None
+
+
+def caller_of(
+    request: Request,
+    _declared: Annotated[HTTPAuthorizationCredentials | None, Depends(_DECLARED)],
+) -> Caller:
+    """Return who asks."""
+    caller: Caller = request.scope[_CALLER]
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(caller_of)]
+
+
+def needs(scope: access.Scope) -> Callable[[CallerDep], None]:
+    """Return a dependency that raises `NotAllowed` for keys of a smaller scope."""
+
+    def check(caller: CallerDep) -> None:
+        if not caller.scope.includes(scope):
+            raise NotAllowed(
+                f"this needs a key of scope {scope}, and {caller.name} has {caller.scope}",
+                remedy="Ask with another key, or have its scope changed.",
+            )
+
+    return check
