@@ -1,49 +1,125 @@
-"""``python -m benchmarks``: ackline against the naive pipeline, in turn, in one run."""
+"""What it costs, measured: ``python -m benchmarks [part …]``.
+
+Everything that is compared takes turns in one run, on the same generated files, with a lean
+sink as the receiver; a ratio is the median of the ratios within each turn. Without a part,
+all of them are measured.
+
+  throughput  end to end, every format, against the naive pipeline and the floor
+  chunks      the same at several chunk sizes
+  delays      a receiver that takes its time
+  memory      peak of all service processes, by size of the file
+  resume      SIGKILL in the middle: time until the first new chunk, nothing missing
+  health      how fast /healthz answers meanwhile
+  many        many ingestions at once to slow receivers
+  stages      what each step costs alone
+  start       start-up, and what an idle service takes
+"""
 
 import argparse
-import platform
-from datetime import UTC, datetime
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
-from app.samples.formats import SampleFormat, write
-from benchmarks.end_to_end import compare, median
+from app.samples.formats import SampleFormat
+from benchmarks import health, many, memory, resume, stages, starting, throughput
+from benchmarks.options import Options, Samples, samples
+from benchmarks.running import end_tidily, now
+from benchmarks.tables import Machine, Table, as_json, between_markers
+
+README = Path(__file__).parents[1] / "README.md"
+IN_README = ("throughput", "chunks", "delays", "memory", "resume", "health", "many", "start")
+
+PARTS: Mapping[str, Callable[[Options, Samples], Table]] = {
+    "throughput": throughput.formats,
+    "chunks": throughput.chunks,
+    "delays": throughput.delays,
+    "memory": memory.measure,
+    "resume": resume.measure,
+    "health": health.measure,
+    "many": many.measure,
+    "stages": stages.measure,
+    "start": starting.measure,
+}
 
 
 def main() -> None:
-    """Measure and print a table in Markdown."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--records", type=int, default=200_000, help="in each sample")
-    options.add_argument("--chunk", type=int, default=1_000, help="records in a chunk")
-    options.add_argument("--laps", type=int, default=5, help="of each, in turn")
-    options.add_argument("--formats", nargs="+", default=["json", "ndjson", "csv"])
-    chosen = options.parse_args()
+    """Measure, and print tables in Markdown."""
+    end_tidily()
+    parser = arguments()
+    asked = parser.parse_args()
+    if asked.laps < 1:
+        parser.error("there is no median of no laps")
+    options = chosen(asked)
+    machine = Machine.here()
+    told = sys.stderr if asked.json == "-" else sys.stdout
+    print(f"{machine.line(options.laps)}\n", file=told, flush=True)
+    tables = []
+    with samples(options) as made:
+        for part in asked.parts or PARTS:
+            began = now()
+            tables.append(PARTS[part](options, made))
+            print(f"{tables[-1].markdown()}\n", file=told, flush=True)
+            print(f"{part}: {now() - began:.0f} s", file=sys.stderr, flush=True)
+    if asked.json == "-":
+        sys.stdout.buffer.write(as_json(machine, options.laps, tables))
+    elif asked.json:
+        Path(asked.json).write_bytes(as_json(machine, options.laps, tables))
+    if asked.write_readme:
+        parts = [table.markdown() for table in tables if table.part in IN_README]
+        content = "\n".join([f"{machine.line(options.laps)}\n", *parts])
+        text = README.read_text(encoding="utf-8")
+        README.write_text(between_markers(text, content), encoding="utf-8")
 
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, "
-        f"{chosen.records:,} records, chunks of {chosen.chunk:,}, median of {chosen.laps} laps\n"
+
+def arguments() -> argparse.ArgumentParser:
+    """Return what can be asked for."""
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    print("| format | MB | ackline MB/s | records/s | CPU s/GB | peak MB | naive MB/s | ratio |")
-    print("|---|---|---|---|---|---|---|---|")
-    with TemporaryDirectory(prefix="ackline-bench-") as folder:
-        for kind in map(SampleFormat, chosen.formats):
-            file = Path(folder, f"sample.{kind}")
-            with file.open("wb") as target:
-                write(target, kind, records=chosen.records, progress=lambda _: None)
-            megabytes = file.stat().st_size / 1e6
-            ours, theirs = compare(file, chosen.chunk, chosen.laps)
-            seconds, naive_seconds = (
-                median(ours, lambda lap: lap.seconds),
-                median(theirs, lambda lap: lap.seconds),
-            )
-            cpu = median(ours, lambda lap: lap.cpu_seconds) / megabytes * 1e3
-            print(
-                f"| {kind} | {megabytes:.0f} | {megabytes / seconds:.0f} "
-                f"| {chosen.records / seconds:,.0f} | {cpu:.1f} "
-                f"| {max(lap.peak_mb for lap in ours):.0f} | {megabytes / naive_seconds:.1f} "
-                f"| {naive_seconds / seconds:.1f} × |",
-                flush=True,
-            )
+    options.add_argument("parts", nargs="*", metavar="part", choices=[[], *PARTS])
+    add = options.add_argument
+    add("--laps", type=int, default=5, help="turns; fewer than 5 is a quick look (%(default)s)")
+    add("--mb", type=float, default=25, help="of each sample; of XLSX, unpacked (%(default)s)")
+    add("--chunk", type=int, default=1_000, help="records in a chunk (%(default)s)")
+    add("--formats", nargs="+", choices=[*SampleFormat], default=[*SampleFormat])
+    add("--chunk-sizes", type=int, nargs="+", default=[10, 100, 1_000, 10_000], help="chunks")
+    add("--delays-ms", type=float, nargs="+", default=[0, 20], help="delays")
+    add("--memory-mb", type=float, nargs="+", default=[20, 100], help="memory: sizes of files")
+    add("--resume-mb", type=float, default=20, help="resume: size of the file (%(default)s)")
+    add("--places", type=int, nargs="+", default=[5, 50, 95], help="resume: percent of the file")
+    add("--ingestions", type=int, nargs="+", default=[1, 10, 100, 1_000], help="many")
+    add("--window-s", type=float, default=5, help="many: how long each is watched (%(default)s)")
+    add("--memory-limit-mb", type=int, default=0, help="many: stop above it (half the machine's)")
+    add("--no-verbatim", action="store_true", help="throughput: without verbatim mode")
+    add("--naive-by-line", action="store_true", help="throughput: naive reads NDJSON by json.loads")
+    add("--scratch", type=Path, default=Path(gettempdir()), help="where files are made, removed")
+    add("--json", metavar="FILE", help="write figures for programs; - for standard output")
+    add("--write-readme", action="store_true", help="put the tables into README.md")
+    return options
+
+
+def chosen(asked: argparse.Namespace) -> Options:
+    """Return the options of the command line."""
+    return Options(
+        scratch=asked.scratch,
+        laps=asked.laps,
+        mb=asked.mb,
+        chunk=asked.chunk,
+        formats=tuple(map(SampleFormat, asked.formats)),
+        chunk_sizes=tuple(asked.chunk_sizes),
+        delays_ms=tuple(asked.delays_ms),
+        memory_mb=tuple(asked.memory_mb),
+        resume_mb=asked.resume_mb,
+        places=tuple(asked.places),
+        ingestions=tuple(asked.ingestions),
+        window_s=asked.window_s,
+        memory_limit_mb=asked.memory_limit_mb or many.half_of_the_machine_mb(),
+        verbatim=not asked.no_verbatim,
+        naive_by_line=asked.naive_by_line,
+    )
 
 
 if __name__ == "__main__":

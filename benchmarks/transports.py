@@ -2,23 +2,18 @@
 
     python -m benchmarks.transports
 
-A bare asyncio server runs in a process of its own; the client posts over one kept-alive
+The sink runs in a process of its own; the client posts over one kept-alive
 loopback connection under uvloop. The transports take turns, so that a slow moment of the
 machine hits all of them; what is printed are medians of user + system CPU time, and ratios
 within this run. Needs the benchmark-only packages aiohttp and httpx-aiohttp.
 """
 
 import argparse
-import asyncio
-import multiprocessing
-import re
 import ssl
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from multiprocessing.connection import Connection
-from typing import cast
 
 import aiohttp
 import httpx
@@ -26,11 +21,8 @@ import httpx_aiohttp
 import uvloop
 
 from app.receiver.transport import LeanTransport
+from benchmarks.receiving import running_sink
 
-_ANSWER = (
-    b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"ack":true}'
-)
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _HEADERS = {
     "content-type": "application/json",
     "webhook-id": "chk_0f_1_0",
@@ -44,44 +36,6 @@ _HEADERS = {
     "accept": "application/json, application/problem+json",
 }
 Post = Callable[[bytes], Awaitable[bytes]]
-
-
-class Sink(asyncio.Protocol):
-    """Count body bytes, answer, keep the connection."""
-
-    _transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start with no request."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._head = b""
-        self._missing = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Answer when the body is complete."""
-        if self._missing:
-            self._missing -= len(data)
-        else:
-            self._head += data
-            end = self._head.find(b"\r\n\r\n")
-            length = _LENGTH.search(self._head)
-            if end < 0 or length is None:
-                return
-            self._missing = int(length[1]) - (len(self._head) - end - 4)
-            self._head = b""
-        if self._missing == 0:
-            self._transport.write(_ANSWER)
-
-
-def serve(ready: Connection) -> None:
-    """Run the sink until the process is ended."""
-
-    async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
-        ready.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    uvloop.run(main())
 
 
 def with_transport(transport: httpx.AsyncBaseTransport, url: str) -> Post:
@@ -156,22 +110,15 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--posts", type=int, default=200)
     options = arguments.parse_args()
-    ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,))
-    server.start()
-    try:
-        url = f"http://127.0.0.1:{ours.recv()}/ingest"
+    with running_sink() as sink:
         for body_bytes in (5_000, 300_000):
             medians = uvloop.run(
-                measure(url, body_bytes=body_bytes, rounds=options.rounds, posts=options.posts)
+                measure(sink.url, body_bytes=body_bytes, rounds=options.rounds, posts=options.posts)
             )
             print(f"\n{body_bytes:,} bytes: client CPU per POST")
             for name, microseconds in medians.items():
                 ratio = medians["AsyncClient, stock"] / microseconds
                 print(f"  {name:22} {microseconds:7.0f} µs   {ratio:4.1f} ×")
-    finally:
-        server.terminate()
-        server.join()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from app.domain.errors import (
     StoreUnavailable,
 )
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
-from app.domain.ingestion import Ingestion, State
+from app.domain.ingestion import LIVE, Ingestion, State
 from app.pipeline.deliver import Delivery, Drained, MessageOf
 from app.pipeline.origins import Origins, Turn
 from app.pipeline.settle import Rest, Settler, Unavailable
@@ -173,6 +173,8 @@ class Run:
                 return True
             self._unavailable = None
         ingestion = await crew.catalog.get(lease.ingestion_id)
+        if ingestion.state not in LIVE:
+            return True  # Its end was written, and what came after met a failing store.
         if self._waiting.recall(ingestion) and ingestion.failure is not None:
             self._origin.suspect(ingestion.failure, now=crew.clock.monotonic())
         if barred := self._origin.bars(self._settler):

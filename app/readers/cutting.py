@@ -45,23 +45,29 @@ def cut(
 
     chunker = Chunker(job.ingestion_id, resume=job.resume, limits=job.limits)
     try:
+        opened = False
         for batch in decoder.batches(job.resume.cursor):
+            if not opened:
+                # What was put there since the first look would be open now.
+                _same(job.fingerprint, source.fingerprint())
+                opened = True
             yield from chunker.feed(batch)
             at_work()
     except DecodeError as error:
         # What changed under us shows itself as malformed; say what it is.
-        _same(job.fingerprint, source.fingerprint())
+        _same(job.fingerprint, source.fingerprint(), while_open=True)
         # Invariant 5: the good records before the bad place are delivered.
         yield from chunker.flush()
         error.place = replace(error.place or Place(), record=chunker.records_taken)
         raise
-    _same(job.fingerprint, source.fingerprint())
+    _same(job.fingerprint, source.fingerprint(), while_open=True)
     yield from chunker.flush()
     yield SourceEnd(records_read=chunker.records_taken)
 
 
-def _same(expected: Fingerprint, found: Fingerprint) -> None:
-    if difference := expected.difference(found):
+def _same(expected: Fingerprint, found: Fingerprint, *, while_open: bool = False) -> None:
+    # A new name or mode does not change what is read from a file that was open before.
+    if difference := expected.difference(found, in_attributes=not while_open):
         raise SourceError(
             SourceCode.SOURCE_CHANGED,
             f"the source is not the one that was submitted: {difference}",

@@ -170,6 +170,8 @@ def requeued(latest: Ingestion, submission: Submission, *, at: datetime) -> Inge
             limits=submission.limits,
         ),
         state=State.QUEUED,
+        # Whoever submits it again has seen to it that the receiver remembers.
+        progress=replace(latest.progress, rewinds=0),
         failure=None,
         cancel_requested=False,
         reader_deaths=0,

@@ -423,6 +423,20 @@ async def test_rewinds_are_counted_until_there_is_progress(store: OpenStore, lea
     assert await rewinds() == 0
 
 
+async def test_what_is_submitted_again_has_all_its_rewinds_again(
+    store: OpenStore, lease: Lease
+) -> None:
+    await ack(store.ledger, lease, *first(2))
+    await store.ledger.rewind(lease, to=0)
+    loop = Failure(code="REWIND_LOOP", message="", resumable=True)
+    await store.ledger.move(lease, State.PAUSED, failure=loop)
+
+    await store.submit()
+
+    progress = (await store.catalog.get(INGESTION)).progress
+    assert (progress.rewinds, progress.next_chunk) == (0, 0)
+
+
 @pytest.mark.parametrize("number", [-1, 3])
 async def test_a_rewind_to_a_chunk_that_was_not_acked_is_refused(
     store: OpenStore, lease: Lease, number: int

@@ -129,6 +129,7 @@ static enum stop object(struct scan *s, int depth)
 {
     uint32_t first = s->members;
     int in_order = 1;
+    int as_written = (s->flags & (VERBATIM | DUPLICATE_IS_ODD)) == VERBATIM;
     s->at++;
     *s->next++ = '{';
     if (space(s) == MORE)
@@ -152,7 +153,8 @@ static enum stop object(struct scan *s, int depth)
         if (s->escaped)
             return ODD; /* it sorts by what it means, not by what it is written as */
         m->prefix = prefix_of(s->out + m->key + 1, m->length);
-        in_order = in_order && (s->members == first || compare(s, m - 1, m) < 0);
+        if (in_order && s->members > first && as_written == 0)
+            in_order = compare(s, m - 1, m) < 0;
         s->members++;
         if (space(s) == MORE)
             return MORE;

@@ -50,7 +50,7 @@ UPDATE_STANDING = """
            caller = :caller, chunk_records_max = :chunk_records_max,
            chunk_bytes_max = :chunk_bytes_max, state = :state, failure = :failure,
            records_read = :records_read, cancel_requested = :cancel_requested,
-           reader_deaths = :reader_deaths, updated_at = :updated_at,
+           rewinds = :rewinds, reader_deaths = :reader_deaths, updated_at = :updated_at,
            waiting_since = :waiting_since, finished_at = :finished_at,
            lease_owner = CASE WHEN :held THEN lease_owner END
      WHERE id = :id
@@ -105,6 +105,7 @@ def standing_cells(ingestion: Ingestion) -> Cells:
         "failure": _failure_cell(ingestion.failure),
         "records_read": ingestion.records_read,
         "cancel_requested": ingestion.cancel_requested,
+        "rewinds": ingestion.progress.rewinds,
         "reader_deaths": ingestion.reader_deaths,
         "updated_at": text_of_time(ingestion.updated_at),
         "waiting_since": _time_cell(ingestion.waiting_since),

@@ -9,7 +9,8 @@ import pytest
 from app.domain.delivery import Answer, NoAnswer, RetryPolicy, Silence
 from app.domain.errors import Failure, ReaderDied, ReadFailed, StoreUnavailable
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
-from app.domain.ingestion import State
+from app.domain.identity import IngestionId
+from app.domain.ingestion import Ingestion, State
 from app.ports import Lease
 from tests.support.receivers import LOST, After, Before, Crash, Do, Step
 from tests.unit.pipeline.bench import Bench, DyingReader
@@ -308,6 +309,27 @@ async def test_a_store_that_fails_at_the_end_of_a_run_is_tried_again_with_the_sa
         (State.QUARANTINED, "READER_DIED"),
         (State.FAILED, "BAD"),
     )
+
+
+async def test_a_store_that_fails_after_the_end_was_written_sends_nothing_more(
+    bench: Bench,
+) -> None:
+    get, failures = bench.store.catalog.get, 1
+
+    async def failing(ingestion_id: IngestionId) -> Ingestion:
+        nonlocal failures
+        ingestion = await get(ingestion_id)
+        if failures and ingestion.state is State.FAILED:
+            failures -= 1
+            raise StoreUnavailable("disk full")
+        return ingestion
+
+    bench.store.catalog.get = failing  # type: ignore[method-assign]
+    bench.receiver.script = [Before(Answer(status=400))]
+
+    assert (await bench.run()).state is State.FAILED
+    assert failures == 0
+    assert bench.receiver.posts == [("ingestion.chunk", 1)]
 
 
 async def test_an_abort_tells_the_receiver(bench: Bench) -> None:
