@@ -34,9 +34,14 @@ _AT_ONCE = 1_000
 """Records formatted between two writes."""
 
 CSV_HEADER = (
-    "sku", "ean", "name", "brand", "price", "stock", "weight_kg", "active", "created_at",
-    "colour", "material", "category", "tag", "text",
+    "sku", "ean", "name", "brand", "price", "currency", "vat", "stock", "weight_kg", "active",
+    "created_at", "category_id", "category", "colour", "material", "sizes", "tag", "supplier",
+    "description",
 )  # fmt: skip
+"""What a record of the JSON form holds, without its nesting."""
+
+_DECIMALS = frozenset({"price", "vat", "weight_kg"})
+"""Numbers, but not ours to round: kept as text."""
 
 
 def write(
@@ -87,11 +92,19 @@ def _csv_texts(records: int, seed: int) -> Iterator[bytes]:
     return (_csv_line(_cells(product(number, seed=seed))) for number in range(records))
 
 
-def _cells(made: Product) -> tuple[str, ...]:
-    return tuple(
-        str(getattr(made, name)).lower() if name == "active" else str(getattr(made, name))
-        for name in CSV_HEADER
+def _cells(made: Product) -> Iterator[str]:
+    return (
+        str(cell).lower() if isinstance(cell, bool) else str(cell) for cell in _flat(made).values()
     )
+
+
+def _flat(made: Product) -> dict[str, str | int | bool]:
+    cells: tuple[str | int | bool, ...] = (
+        *(made.sku, made.ean, made.name, made.brand, made.price, "EUR", "19.0", made.stock),
+        *(made.weight_kg, made.active, made.created_at, made.category, f"category {made.category}"),
+        *(made.colour, made.material, "S/M/L", made.tag, "", made.text),
+    )
+    return dict(zip(CSV_HEADER, cells, strict=True))
 
 
 def _csv_line(cells: Iterable[str]) -> bytes:
@@ -164,14 +177,13 @@ def _write_xlsx(target: BinaryIO, records: int, seed: int, progress: Progress) -
 
 def _xlsx_cells(made: Product) -> str:
     cells = []
-    for name in CSV_HEADER:
-        cell = getattr(made, name)
+    for name, cell in _flat(made).items():
         match cell:
             case bool():
                 cells.append(f'<c t="b"><v>{int(cell)}</v></c>')
             case int():
                 cells.append(f"<c><v>{cell}</v></c>")
-            case str() if name in ("price", "weight_kg"):
+            case str() if name in _DECIMALS:
                 cells.append(f"<c><v>{cell}</v></c>")
             case _:
                 cells.append(_text_cell(cell))
