@@ -1,0 +1,365 @@
+"""What lies between sender and receiver, and how the receiver behaves: badly.
+
+The real `HttpReceiver` posts into `Network`, which is an httpx transport. Every answer is a
+status, headers and bytes, so that the service's own reading of answers is under test too.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from random import Random
+
+import httpx
+
+from tests.simulation.book import CHUNK, COMPLETED, Answer, Book, Letter
+from tests.simulation.virtual import ProcessLoop, Time
+
+DEADLINE_S = 30.0
+"""What the simulated service gives one exchange."""
+
+RETRY_AFTER_S_MAX = 3600.0
+"""Contract 7.1."""
+
+NO_ACKS = (
+    b"<html>OK</html>",
+    b"",
+    b"null",
+    b"[]",
+    b'{"ack":"true"}',
+    b'{"ack":1}',
+    b'{"ack":null}',
+    b'{"result":{"ack":true}}',
+    b'{"ok":true}',
+    b'{"ack":tru',
+    b"\xff\xfe\x00",
+    b'{"ack":false}',
+    b'{"ack":false,"error":"DATABASE_ON_FIRE"}',
+)
+"""Bodies of a 200 that acknowledge nothing (R6, R7)."""
+
+STOPS = {
+    "302": "REDIRECTED",
+    "400": "RECEIVER_REJECTED",
+    "401": "AUTH_FAILED",
+    "410": "RECEIVER_GONE",
+    "413": "CHUNK_TOO_LARGE",
+    "VALIDATION_FAILED": "VALIDATION_FAILED",
+    "REJECTED_INGESTION": "REJECTED_INGESTION",
+    "OUT_OF_ORDER_CHUNK": "OUT_OF_ORDER_CHUNK",
+}
+"""Refusals that end an ingestion → the code it ends with."""
+
+FAULTS = (
+    # The message is never taken.
+    *("refused", "reset", "swallowed", "status", "busy", "no ack", "damaged", "here"),
+    "other chunk",
+    # It is taken, and that does not become known.
+    *("lost", "silent", "endless", "garbled", "failed", "contradicted"),
+    # It is taken after everybody gave up, twice, or slowly.
+    *("late", "twice", "dripping"),
+    # The receiver is not where the sender is.
+    *("forget", "rewind", "stop"),
+)
+"""What can happen to a message."""
+
+_TO_STOPS = frozenset({"refused", "reset", "swallowed", "status"})
+"""What can happen to a message whose answer nobody waits for."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Manners:
+    """How a receiver behaves, for better and for worse."""
+
+    basic: bool = False
+    """Its ACK says ``ack`` and nothing else (contract 2)."""
+
+    refuses_duplicates: bool = False
+    """Answers a chunk that it has with the one it expects, and its chain (8.2)."""
+
+    faults: tuple[str, ...] = ()
+    rate: float = 0.0
+    """How many of the messages meet one of the faults, 0 … 1."""
+
+    slow_s: float = 0.0
+    """Longest time on the way, there or back."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What comes back, and what is true once it was read."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pause_s: float = 0.0
+    """Before each byte of the body; for ever when `endless`."""
+
+    endless: bool = False
+    read: Callable[[], None] = lambda: None
+    """Called when the sender has read it to its end."""
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        reply = self._reply
+        if reply.pause_s:
+            for place in range(len(reply.body)):
+                await asyncio.sleep(reply.pause_s)
+                yield reply.body[place : place + 1]
+            while reply.endless:
+                await asyncio.sleep(reply.pause_s)
+                yield b" "
+        else:
+            yield reply.body
+        reply.read()
+
+
+class Outside:
+    """The receiver and the network in front of it: the same for all processes."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        manners: Manners,
+        random: Random,
+        time: Time,
+        wall_s: float,
+        note: Callable[[str], None],
+    ) -> None:
+        self.book = book
+        self.manners = manners
+        self.random = random
+        self.time = time
+        self.note = note
+        self.loop = ProcessLoop(time)  # type: ignore[abstract] # no I/O
+        self.calm = False
+        """Nothing goes wrong any more."""
+        self.wall_s = wall_s
+        """Unix time at the start of the schedule."""
+        self.provoked: dict[str, int] = {}
+        """Code of a failure → how often the receiver gave reason for it."""
+        self.went_back: set[str] = set()
+        """Ingestions whose chunks were asked for again."""
+        self.longest_s = 0.0
+        """Longest time that was asked for by Retry-After."""
+
+    def fault_for(self, letter: Letter) -> str:
+        manners, random = self.manners, self.random
+        if self.calm or random.random() >= manners.rate:
+            return ""
+        fault = manners.faults[int(random.random() * len(manners.faults))]
+        if letter.kind not in (CHUNK, COMPLETED) and fault not in _TO_STOPS:
+            return ""
+        return fault
+
+    def transit_s(self) -> float:
+        return 0.001 if self.calm else self.random.random() ** 4 * self.manners.slow_s
+
+    def provoke(self, code: str) -> None:
+        self.provoked[code] = self.provoked.get(code, 0) + 1
+
+    # ---- what a message leads to
+
+    def outcome(self, process: str, letter: Letter, fault: str) -> Reply | Exception | None:
+        """Return what comes back for a message that arrives; ``None``: nothing ever."""
+        random, book = self.random, self.book
+        match fault:
+            case "reset":
+                return httpx.ReadError("reset before it was taken")
+            case "swallowed":
+                return None
+            case "status":
+                body = random.choice((b"", b"<html>", b'{"ack":true}'))
+                return Reply(random.choice((500, 502, 504, 408, 425)), body)
+            case "busy":
+                return self._busy(process, letter)
+            case "no ack":
+                return Reply(random.choice((200, 201)), random.choice(NO_ACKS))
+            case "damaged":
+                self.provoke("CHECKSUM_MISMATCH")
+                return _json(200, {"ack": False, "error": "CHECKSUM_MISMATCH"})
+            case "here" if letter.kind == CHUNK:
+                refusal = {"error": "OUT_OF_ORDER_CHUNK", "expected_chunk": letter.number}
+                return _json(409, {"ack": False, **refusal})
+            case "other chunk":
+                return _json(200, {"ack": True, **self._lie(letter)})
+            case "stop":
+                return self._stop()
+            case "rewind" if letter.number > 0 and not book.shelves[letter.ingestion_id].closed:
+                self.provoke("REWIND_LOOP")
+                book.asked_back(letter.ingestion_id)
+                self.went_back.add(letter.ingestion_id)
+                error = "OUT_OF_ORDER_CHUNK" if letter.kind == CHUNK else "INCOMPLETE"
+                expected = random.randrange(letter.number)
+                return _json(409, {"ack": False, "error": error, "expected_chunk": expected})
+            case "late":
+                self.loop.call_later(DEADLINE_S * random.uniform(1, 3), self._late, letter)
+                return None
+            case "forget":
+                return self._forget(letter)
+            case _:
+                return self._taken(letter, fault)
+
+    def _taken(self, letter: Letter, fault: str) -> Reply | Exception | None:
+        """The message is taken; what of the truth comes back?"""
+        random = self.random
+        truth = self._receive(letter)
+        true = self._true(letter, truth)
+        match fault:
+            case "lost":
+                return random.choice(
+                    (httpx.ReadError("reset"), httpx.RemoteProtocolError("cut off"))
+                )
+            case "silent":
+                return None
+            case "endless":
+                return Reply(200, true.body, pause_s=random.choice((0.5, 4.0)), endless=True)
+            case "garbled":
+                return Reply(200, true.body[: random.randrange(len(true.body))])
+            case "failed":
+                return Reply(random.choice((500, 502)), random.choice((b'{"ack":true}', b"<html>")))
+            case "contradicted" if truth["ack"]:
+                return _json(200, {**truth, **self._lie(letter)})
+            case "twice":
+                again = self._true(letter, self._receive(letter))
+                return random.choice((true, again))
+            case "dripping":
+                true.pause_s = DEADLINE_S / 2 / len(true.body)
+                return true
+            case _:
+                return true
+
+    def _receive(self, letter: Letter) -> Answer:
+        return self.book.receive(letter, refuses_duplicates=self.manners.refuses_duplicates)
+
+    def _true(self, letter: Letter, truth: Answer) -> Reply:
+        said = {"ack": True} if self.manners.basic and truth["ack"] else truth
+        status = 200 if truth["ack"] or self.random.random() < 0.3 else 409
+        reply = _json(status, said)
+        reply.read = lambda: self.book.hears(letter, truth)
+        return reply
+
+    def _late(self, letter: Letter) -> None:
+        # A completion from before the receiver asked for chunks again would close the ingestion
+        # under them: two faults at once, which no sender can undo.
+        if letter.kind == CHUNK or letter.ingestion_id not in self.went_back:
+            self.note(f"{letter.text} arrives late")
+            self._receive(letter)
+
+    def _forget(self, letter: Letter) -> Reply:
+        held = len(self.book.shelves[letter.ingestion_id].chains)
+        down_to = self.random.randrange(held + 1)
+        if down_to < held:
+            self.provoke("REWIND_LOOP")
+            self.went_back.add(letter.ingestion_id)
+            self.note(f"the receiver forgets chunk {down_to} and all after it")
+            self.book.forget(letter.ingestion_id, down_to)
+        if down_to == 0 and self.random.random() < 0.5:
+            return _json(404, {"ack": False, "error": "UNKNOWN_INGESTION"})
+        return self._true(letter, self._receive(letter))
+
+    def _busy(self, process: str, letter: Letter) -> Reply:
+        random = self.random
+        status, body = random.choice(
+            (
+                (429, b""),
+                (503, b"<html>"),
+                (409, b'{"ack":false,"error":"BUSY"}'),
+                (200, b'{"ack":false,"error":"LOCKED"}'),
+            )
+        )
+        seconds = random.choice((0, 1, 7, 7, 40))
+        if random.random() < 0.02:
+            seconds = 10**8
+        now = int(self.wall_s + self.time.now)
+        after = random.choice((str(seconds), formatdate(now + seconds, usegmt=True), "", "soon"))
+        reply = Reply(status, body, {"Retry-After": after, "Date": formatdate(now, usegmt=True)})
+        if after not in ("", "soon"):
+            waits = min(seconds, RETRY_AFTER_S_MAX)
+            self.longest_s = max(self.longest_s, waits)
+            reply.read = lambda: self.book.told_to_wait(process, letter, self.time.now + waits)
+        return reply
+
+    def _stop(self) -> Reply:
+        name = self.random.choice(list(STOPS))
+        self.provoke(STOPS[name])
+        if name.isdigit():
+            headers = {"Location": "http://elsewhere.example/"} if name == "302" else {}
+            return Reply(int(name), b'{"ack":true}' if name != "413" else b"", headers)
+        return _json(200, {"ack": False, "error": name})
+
+    def _lie(self, letter: Letter) -> Answer:
+        """Return evidence that belongs to another chunk."""
+        number = letter.number
+        lies: list[Answer] = [
+            {"chunk_id": f"{letter.ingestion_id}:{number + 1}"},
+            {"chunk_number": number + 1},
+            {"checksum": "0" * 64},
+            {"next_chunk": number + 99},
+            {"next_chunk": "1"},
+        ]
+        if letter.kind == CHUNK:
+            lies.append({"accepted": 10**6, "duplicate": False})
+        return self.random.choice(lies)
+
+
+class Network(httpx.AsyncBaseTransport):
+    """What one process sees of the outside."""
+
+    def __init__(self, outside: Outside, *, name: str, loop: ProcessLoop) -> None:
+        self._outside = outside
+        self._name = name
+        self._loop = loop
+        self.cut_off = False
+        """The process is dead."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        outside = self._outside
+        assert isinstance(request.stream, AsyncIterable)
+        body = b"".join([piece async for piece in request.stream])
+        letter = outside.book.letter(body)
+        fault = outside.fault_for(letter)
+        attempt = request.headers["ingest-attempt"]
+        outside.note(
+            f"{self._name} sends {letter.text}, attempt {attempt} {fault and f'({fault})'}"
+        )
+        if fault == "refused":
+            raise httpx.ConnectError("nobody listens")
+        coming: asyncio.Future[Reply | Exception] = self._loop.create_future()
+        outside.loop.call_later(outside.transit_s(), self._arrive, letter, fault, coming)
+        reply = await coming
+        if isinstance(reply, Exception):
+            raise reply
+        return httpx.Response(reply.status, headers=dict(reply.headers), stream=_Body(reply))
+
+    def _arrive(
+        self, letter: Letter, fault: str, coming: "asyncio.Future[Reply | Exception]"
+    ) -> None:
+        outside = self._outside
+        if (self.cut_off or coming.done()) and outside.random.random() < 0.5:
+            return  # It had not left yet when the sender died or gave up.
+        reply = outside.outcome(self._name, letter, fault)
+        if reply is None:
+            return
+        outside.note(f"{self._name} is answered {_shown(reply)} to {letter.text}")
+        outside.loop.call_later(outside.transit_s(), self._bring, reply, coming)
+
+    def _bring(self, reply: Reply | Exception, coming: "asyncio.Future[Reply | Exception]") -> None:
+        if not self.cut_off and not coming.done():
+            coming.set_result(reply)
+
+
+def _json(status: int, answer: Answer) -> Reply:
+    return Reply(status, json.dumps(answer).encode())
+
+
+def _shown(reply: Reply | Exception) -> str:
+    if isinstance(reply, Exception):
+        return repr(reply)
+    return f"{reply.status} {reply.body[:120]!r}{' for ever' if reply.endless else ''}"

@@ -1,0 +1,265 @@
+"""Where the rows are: the real stores, opened by one simulated process after another.
+
+In memory a lease is kept here, because `MemoryStore` has one worker and needs none. The SQLite
+store is the real one down to its SQL and its lock files; only its thread is left out, so that
+each transaction happens when the schedule says. Dying inside a transaction is for real
+processes to do (`tests/chaos`).
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Protocol, TypeVar, cast
+
+from app.domain.identity import IngestionId
+from app.domain.ingestion import Ingestion
+from app.ports import Catalog, Clock, Lease, Ledger
+from app.stores.changes import Changes
+from app.stores.memory import MemoryStore
+from app.stores.sqlite.catalog import SqliteCatalog
+from app.stores.sqlite.connection import Connection
+from app.stores.sqlite.ledger import SqliteLedger
+from app.stores.sqlite.schema import migrate
+from app.stores.sqlite.workers import Worker
+from tests.simulation.virtual import Time
+
+T = TypeVar("T")
+
+LEASE_S = 30.0
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    coroutine.close()
+    raise AssertionError("a store waited in the middle of a transaction")
+
+
+class Hold(Protocol):
+    """The grip of one process on the rows."""
+
+    ledger: Ledger
+    catalog: Catalog
+
+    def standing(self, ingestion_id: IngestionId) -> tuple[str, int, int]:
+        """Return state, next chunk and records delivered as they are on disk."""
+
+    def staged(self, ingestion_id: IngestionId) -> bool:
+        """Tell whether a chunk was cut and is not acknowledged."""
+
+    def die(self) -> None:
+        """Let go as a killed process does."""
+
+    def leave(self) -> None:
+        """Let go as a process does that ends."""
+
+
+class Rows(Protocol):
+    """One store, for all processes."""
+
+    def hold(self, name: str, clock: Clock) -> Hold:
+        """Open it for a process."""
+
+    def close(self) -> None:
+        """Forget everything."""
+
+
+# ---- in memory
+
+
+class MemoryRows:
+    """One `MemoryStore`, and the leases on its rows."""
+
+    def __init__(self, time: Time, clock: Clock) -> None:
+        self.time = time
+        self.store = MemoryStore(clock=clock)
+        self.alive_until: dict[str, float] = {}
+        self.owners: dict[IngestionId, str] = {}
+
+    def hold(self, name: str, clock: Clock) -> "MemoryHold":
+        self.alive_until[name] = self.time.now + LEASE_S
+        return MemoryHold(self, name)
+
+    def close(self) -> None:
+        """Leave it to the garbage collector."""
+
+    def free(self, asking: str) -> None:
+        """Free what belongs to processes that are dead, or silent for too long."""
+        for ingestion_id, owner in self.owners.items():
+            if owner != asking and self.alive_until[owner] < self.time.now:
+                self.store._rows[ingestion_id].held = False
+
+
+class MemoryHold:
+    """A ``Hold``."""
+
+    def __init__(self, rows: MemoryRows, name: str) -> None:
+        self._rows = rows
+        self._name = name
+        self.ledger: Ledger = cast("Ledger", _Leased(rows, name))
+        self.catalog: Catalog = cast("Catalog", self.ledger)
+
+    def standing(self, ingestion_id: IngestionId) -> tuple[str, int, int]:
+        ingestion = self._rows.store._rows[ingestion_id].ingestion
+        progress = ingestion.progress
+        return ingestion.state, progress.next_chunk, progress.records_delivered
+
+    def staged(self, ingestion_id: IngestionId) -> bool:
+        row = self._rows.store._rows[ingestion_id]
+        return len(row.chunks) > row.ingestion.progress.next_chunk
+
+    def die(self) -> None:
+        self._rows.alive_until[self._name] = -1.0
+
+    def leave(self) -> None:
+        self.die()
+
+
+class _Leased:
+    """A `MemoryStore` whose leases end; whatever it does not say itself the store says."""
+
+    def __init__(self, rows: MemoryRows, name: str) -> None:
+        self._rows = rows
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._rows.store, method)
+
+    async def claim(self, *, limit: int) -> Sequence[tuple[Lease, Ingestion]]:
+        rows = self._rows
+        rows.free(self._name)
+        claimed = await rows.store.claim(limit=limit)
+        for lease, _ in claimed:
+            rows.owners[lease.ingestion_id] = self._name
+        if claimed:
+            await self.renew()
+        return claimed
+
+    async def renew(self) -> None:
+        self._rows.alive_until[self._name] = self._rows.time.now + LEASE_S
+
+    async def request_cancel(self, ingestion_id: IngestionId) -> Ingestion:
+        self._rows.free(self._name)
+        return await self._rows.store.request_cancel(ingestion_id)
+
+
+# ---- SQLite
+
+
+class SqliteRows:
+    """A database file, in memory where the machine has a file system for that."""
+
+    def __init__(self, time: Time, clock: Clock) -> None:
+        self._time = time
+        self._folder = Path(mkdtemp(prefix="simulated-", dir=_fast_folder()))
+        self.path = self._folder / "progress.db"
+        self.path.write_bytes(_empty_database())
+
+    def hold(self, name: str, clock: Clock) -> "SqliteHold":
+        return SqliteHold(self.path, clock=clock, time=self._time)
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder)
+
+
+class SqliteHold:
+    """A ``Hold``."""
+
+    def __init__(self, path: Path, *, clock: Clock, time: Time) -> None:
+        self._writer, self._reader = _Direct(path), _Direct(path)
+        self._worker = Worker(
+            path.with_name(f"{path.name}.workers"), lease_s=LEASE_S, uptime=lambda: time.now
+        )
+        self._writer.do(self._worker.join)
+        ends = cast("Connection", self._writer), cast("Connection", self._reader)
+        changes = Changes()
+        self.ledger: Ledger = SqliteLedger(*ends, worker=self._worker, clock=clock, changes=changes)
+        self.catalog: Catalog = SqliteCatalog(
+            *ends, worker=self._worker, clock=clock, changes=changes
+        )
+
+    def standing(self, ingestion_id: IngestionId) -> tuple[str, int, int]:
+        row = self._reader.db.execute(
+            "SELECT state, next_chunk, records_delivered FROM ingestions WHERE id = ?",
+            (ingestion_id,),
+        ).fetchone()
+        return row["state"], row["next_chunk"], row["records_delivered"]
+
+    def staged(self, ingestion_id: IngestionId) -> bool:
+        row = self._reader.db.execute(
+            "SELECT 1 FROM chunks WHERE ingestion_id = ? AND acked_at IS NULL", (ingestion_id,)
+        ).fetchone()
+        return row is not None
+
+    def die(self) -> None:
+        # The file of the lock stays; the lock itself goes with the process.
+        if (file := self._worker._file) is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
+            os.close(file)
+            self._worker._file = None
+        self._close()
+
+    def leave(self) -> None:
+        self._writer.do(self._worker.leave)
+        self._worker.unlock()
+        self._close()
+
+    def _close(self) -> None:
+        self._writer.db.close()
+        self._reader.db.close()
+
+
+class _Direct:
+    """A `Connection` without its thread: each transaction is done when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("PRAGMA synchronous = OFF")
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return work(self.db)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self.do(work)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self.do(work, begin="BEGIN")
+
+    def do(self, work: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE") -> T:
+        self.db.execute(begin)
+        try:
+            result = work(self.db)
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+        return result
+
+
+@cache
+def _empty_database() -> bytes:
+    folder = Path(mkdtemp(prefix="simulated-", dir=_fast_folder()))
+    try:
+        path = folder / "empty.db"
+        direct = _Direct(path)
+        at_once(migrate(cast("Connection", direct)))
+        direct.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        direct.db.close()
+        return path.read_bytes()
+    finally:
+        shutil.rmtree(folder)
+
+
+@cache
+def _fast_folder() -> Path | None:
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK) else None
