@@ -3,8 +3,9 @@
 Source of every rule: contract chapters 5, 7 and 8.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from typing import TypeAlias
 
 from app.domain.chunk import ChunkRef
@@ -97,6 +98,15 @@ class Message:
 
     content: tuple[bytes, ...]
     """The body, in pieces: a chunk's records are sent from where they are, never copied."""
+
+    digest: bytes = field(init=False)
+    """SHA-256 of the body, 32 bytes. Made with the message, so once for all its attempts."""
+
+    def __post_init__(self) -> None:
+        whole = sha256()
+        for piece in self.content:
+            whole.update(piece)
+        object.__setattr__(self, "digest", whole.digest())
 
     @property
     def body(self) -> bytes:

@@ -30,9 +30,9 @@ DEADLINE_S = 60.0
 """From the first name look-up to the last byte of the answer. A deadline per read would
 let a receiver that sends a byte a second hold an ingestion for ever."""
 
-HASHED_INLINE_BYTES_MAX = 1024 * 1024
-"""Above it digest and signature are made in a thread, which costs 0.1 ms: a MiB takes about
-0.7 ms for each of them, and everybody else's requests wait meanwhile."""
+SIGNED_INLINE_BYTES_MAX = 1024 * 1024
+"""Above it signatures are made in a thread, which costs 0.1 ms: a MiB takes about 0.7 ms for
+each of them, and everybody else's requests wait meanwhile."""
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]([\t -~]*[!-~])?")
@@ -156,7 +156,7 @@ class HttpReceiver:
             traceparent=_traceparent(message.message_id),
             extra=settings.headers,
         )
-        if sum(map(len, message.content)) > HASHED_INLINE_BYTES_MAX:
+        if settings.secrets and sum(map(len, message.content)) > SIGNED_INLINE_BYTES_MAX:
             return await asyncio.to_thread(make)
         return make()
 

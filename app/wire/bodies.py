@@ -5,7 +5,8 @@ and after every restart (contract 0.4).
 """
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 import orjson
@@ -145,5 +146,9 @@ def _timestamp(ingestion: Ingestion) -> str:
 
     Whole, so that no store's rounding can ever change a body.
     """
-    created_at = ingestion.created_at.astimezone(UTC).replace(tzinfo=None)
-    return created_at.isoformat(timespec="seconds") + "Z"
+    return _written(ingestion.created_at)
+
+
+@lru_cache(maxsize=1024)  # the same for all messages of an ingestion
+def _written(time: datetime) -> str:
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

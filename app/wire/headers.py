@@ -61,7 +61,7 @@ def request_headers(
     headers |= _ALWAYS
     headers |= {
         "Content-Length": str(sum(map(len, message.content))),
-        "Content-Digest": content_digest(*message.content),
+        "Content-Digest": digest_field(message.digest),
         "Idempotency-Key": f'"{message.idempotency_key}"',
         "Ingest-Event": str(message.event),
         "Ingest-Attempt": str(attempt),
@@ -77,9 +77,11 @@ def request_headers(
     return headers
 
 
-def content_digest(*pieces: bytes) -> str:
-    """Return the value of ``Content-Digest``. Source: RFC 9530 §2; contract 3.4."""
-    digest = sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return f"sha-256=:{b64encode(digest.digest()).decode()}:"
+def digest_field(digest: bytes) -> str:
+    """Return the value of ``Content-Digest`` for a SHA-256. Source: RFC 9530 §2; contract 3.4."""
+    return f"sha-256=:{b64encode(digest).decode()}:"
+
+
+def content_digest(body: bytes) -> str:
+    """Return the value of ``Content-Digest`` for a body."""
+    return digest_field(sha256(body).digest())

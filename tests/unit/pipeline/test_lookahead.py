@@ -22,17 +22,21 @@ class Numbers:
         raise LookupError("no more")
 
 
+async def doubled(n: int) -> int:
+    return 2 * n
+
+
 @pytest.mark.parametrize("spare", [False, True])
 async def test_a_thing_is_asked_for_ahead_only_while_there_is_memory_to_spare(spare: bool) -> None:
     numbers = Numbers()
     async with (
         aclosing(numbers.generate()) as things,
-        Lookahead(things, spare=lambda: spare) as ahead,
+        Lookahead(things, prepare=doubled, spare=lambda: spare) as ahead,
     ):
         for n in range(5):
-            assert await ahead.take() == n
+            assert await ahead.take() == 2 * n
             await asyncio.sleep(0)
-            assert ahead.ready() == (n + 1 if spare and n < 4 else None)
+            assert ahead.ready() == (2 * (n + 1) if spare and n < 4 else None)
             assert numbers.asked == min(5, n + 1 + spare)
         with pytest.raises(LookupError):
             await ahead.take()

@@ -12,7 +12,7 @@ import pytest
 from app.domain.delivery import Answer, NoAnswer, Silence
 from app.domain.errors import CallbackRefused
 from app.receiver.egress import EgressPolicy
-from app.receiver.http import HASHED_INLINE_BYTES_MAX, HttpReceiver, OriginSettings
+from app.receiver.http import SIGNED_INLINE_BYTES_MAX, HttpReceiver, OriginSettings
 from app.receiver.response import AnswerTooLarge
 from app.wire.headers import content_digest
 from tests.support.clocks import ManualClock
@@ -105,8 +105,8 @@ class _Noticing(tuple[bytes, ...]):
         return super().__iter__()
 
 
-@pytest.mark.parametrize("body_bytes", [1, HASHED_INLINE_BYTES_MAX, HASHED_INLINE_BYTES_MAX + 1])
-async def test_a_large_body_is_hashed_beside_the_event_loop(body_bytes: int) -> None:
+@pytest.mark.parametrize("body_bytes", [1, SIGNED_INLINE_BYTES_MAX, SIGNED_INLINE_BYTES_MAX + 1])
+async def test_a_large_body_is_signed_beside_the_event_loop(body_bytes: int) -> None:
     _Noticing.threads.clear()
     digests: list[str] = []
 
@@ -126,7 +126,7 @@ async def test_a_large_body_is_hashed_beside_the_event_loop(body_bytes: int) -> 
     assert isinstance(reply, Answer)
     assert digests == [content_digest(bytes(body_bytes))]
     beside = [thread != threading.get_ident() for thread in _Noticing.threads]
-    assert beside == [body_bytes > HASHED_INLINE_BYTES_MAX]
+    assert beside == [body_bytes > SIGNED_INLINE_BYTES_MAX]
 
 
 async def test_a_body_in_pieces_arrives_as_one() -> None:
