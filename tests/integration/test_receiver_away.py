@@ -36,7 +36,7 @@ def test_ingestions_to_a_dead_receiver_hold_no_reader_and_do_not_stop_a_healthy_
 def test_all_that_waited_arrive_when_the_receiver_is_back_also_after_a_kill(
     tmp_path: Path,
 ) -> None:
-    files = [sample(tmp_path, kind, records=300, seed=n) for n, kind in enumerate(KINDS)]
+    files = [sample(tmp_path, kind, records=3_000, seed=n) for n, kind in enumerate(KINDS)]
     with Receiver(tmp_path) as receiver:
         service = Service(tmp_path, receiver.address, INGEST_INGESTIONS_RUNNING_MAX="2")
         with service:

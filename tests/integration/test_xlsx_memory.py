@@ -22,7 +22,7 @@ from app.domain.chunk import Cursor
 from app.domain.ingestion import DecodeOptions
 from app.sources.local import LocalSources
 
-xlsx_strings.KEPT_BYTES_MAX = 2 * 2**20
+strings.KEPT_BYTES_MAX = 2 * 2**20
 path = Path(sys.argv[1])
 decoder = XlsxDecoder(LocalSources([path.parent]).locate(str(path)), DecodeOptions())
 records = sum(len(batch.records) for batch in decoder.batches(Cursor()))

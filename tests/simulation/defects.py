@@ -209,7 +209,13 @@ DEFECTS = (
     ),
     Defect(
         "not comparing fingerprints",
-        [Edit(cutting._same, "if difference := expected.difference(found):", "if False:")],
+        [
+            Edit(
+                cutting._same,
+                "if difference := expected.difference(found, in_attributes=not while_open):",
+                "if False:",
+            )
+        ],
     ),
 )
 """With their numbers where they are among the 26 of `docs/reliability.md`."""
