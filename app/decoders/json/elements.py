@@ -62,6 +62,9 @@ class _Stretch:
     end: int
     """Index in the window after the elements and the ``,`` or ``]`` behind the last."""
 
+    lines: int | None = None
+    """Line feeds up to ``end``, if they were counted."""
+
     closed: bool = False
     """That was the ``]``."""
 
@@ -115,7 +118,7 @@ class Elements:
                 or self._fast_stretch(window, reach)
                 or self._exact_stretch(window, reach)
             )
-            window.advance(stretch.end)
+            window.advance(stretch.end, lines=stretch.lines)
             if stretch.records:
                 yield Batch(stretch.records, start, window.offset, stretch.unsafe)
             if stretch.error is not None:
@@ -146,6 +149,7 @@ class Elements:
                     records=scanned.records if self._keep else (),
                     unsafe=scanned.unsafe,
                     end=scanned.end,
+                    lines=scanned.lines,
                     closed=scanned.stop is Stop.CLOSED,
                 )
             if scanned.stop is not Stop.MORE or (reach >= window.ahead and not window.more()):

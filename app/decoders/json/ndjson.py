@@ -52,7 +52,7 @@ class NdjsonDecoder:
             start = Cursor(offset=window.offset, line=window.line)
             if self._scanner is not None:
                 scanned = self._scanner.scan(window.data, window.at, end)
-                window.advance(scanned.end)
+                window.advance(scanned.end, lines=scanned.lines)
                 if scanned.records:
                     yield Batch(scanned.records, start, window.offset, scanned.unsafe)
                 if window.at < end and scanned.stop is not Stop.FULL:

@@ -18,7 +18,7 @@ from typing import Final
 from app.domain.canonical import DuplicateKeys, Numbers, Run
 from app.domain.ingestion import DecodeOptions
 
-ABI: Final = 1
+ABI: Final = 2
 """``ACKLINE_ABI`` in text.h. A library of another build is left alone."""
 
 _SLACK: Final = 64
@@ -53,7 +53,7 @@ class Scanned:
     stop: Stop
     unsafe: Mapping[int, int] = field(default_factory=dict)
     lines: int = 0
-    """CSV: line ends passed."""
+    """Line feeds passed."""
 
 
 class _Found(ctypes.Structure):
@@ -178,6 +178,7 @@ class JsonScanner:
             end=buffers.found.consumed,
             stop=Stop(stop),
             unsafe=buffers.unsafe_counts(),
+            lines=buffers.found.lines,
         )
 
 

@@ -216,6 +216,61 @@ static enum stop record_end(struct scan *s)
     return c == ']' ? CLOSED : GOOD;
 }
 
+static enum stop scan_records(struct scan *s, const uint8_t *in, uint32_t *ends,
+                              uint32_t *unsafe, struct found *found)
+{
+    for (;;) {
+        const uint8_t *line = s->at;
+        enum stop stop = space(s);
+        if (stop == MORE)
+            return MORE;
+        if (s->flags & LINES && *s->at == '\n') {
+            s->at++;
+            found->consumed = (uint64_t)(s->at - in);
+            continue;
+        }
+        if (found->records == found->records_max)
+            return FULL;
+        const uint8_t *start = s->at;
+        uint8_t *begin = s->out + found->written;
+        if (found->records)
+            *begin++ = ',';
+        s->next = begin;
+        s->members = s->unsafe = 0;
+        stop = value(s, 0);
+        if (stop != GOOD)
+            return stop;
+        const uint8_t *behind = s->at;
+        stop = record_end(s);
+        if (stop != GOOD && stop != CLOSED)
+            return stop;
+        if ((s->flags & LINES ? s->at - 1 - line : behind - start) > RECORD_MAX)
+            return ODD;
+        if (s->flags & VERBATIM) {
+            memcpy(begin, start, (size_t)(behind - start));
+            s->next = begin + (behind - start);
+        }
+        ends[found->records] = (uint32_t)(s->next - s->out);
+        unsafe[found->records] = s->unsafe;
+        found->records++;
+        found->unsafe_total += s->unsafe;
+        found->written = (uint64_t)(s->next - s->out);
+        found->consumed = (uint64_t)(s->at - in);
+        if (stop == CLOSED)
+            return CLOSED;
+    }
+}
+
+static uint64_t line_feeds(const uint8_t *p, const uint8_t *end)
+{
+    uint64_t count = 0;
+    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
+        count++;
+        p++;
+    }
+    return count;
+}
+
 /* Scan records in `in[from:to]`, which begins at one.
  *
  * `out` and `spare` have `found->out_max` bytes each, of which eight are never used up;
@@ -236,46 +291,9 @@ int ackline_json(const uint8_t *in, uint64_t from, uint64_t to, unsigned flags, 
     /* The canonical form is never longer than the source. */
     if (to - from + 8 + 2 > found->out_max || to - from > UINT32_MAX / 2)
         return FULL;
-    for (;;) {
-        const uint8_t *line = s.at;
-        enum stop stop = space(&s);
-        if (stop == MORE)
-            return MORE;
-        if (flags & LINES && *s.at == '\n') {
-            s.at++;
-            found->consumed = (uint64_t)(s.at - in);
-            continue;
-        }
-        if (found->records == found->records_max)
-            return FULL;
-        const uint8_t *start = s.at;
-        uint8_t *begin = out + found->written;
-        if (found->records)
-            *begin++ = ',';
-        s.next = begin;
-        s.members = s.unsafe = 0;
-        stop = value(&s, 0);
-        if (stop != GOOD)
-            return stop;
-        const uint8_t *behind = s.at;
-        stop = record_end(&s);
-        if (stop != GOOD && stop != CLOSED)
-            return stop;
-        if ((flags & LINES ? s.at - 1 - line : behind - start) > RECORD_MAX)
-            return ODD;
-        if (flags & VERBATIM) {
-            memcpy(begin, start, (size_t)(behind - start));
-            s.next = begin + (behind - start);
-        }
-        ends[found->records] = (uint32_t)(s.next - out);
-        unsafe[found->records] = s.unsafe;
-        found->records++;
-        found->unsafe_total += s.unsafe;
-        found->written = (uint64_t)(s.next - out);
-        found->consumed = (uint64_t)(s.at - in);
-        if (stop == CLOSED)
-            return CLOSED;
-    }
+    enum stop stop = scan_records(&s, in, ends, unsafe, found);
+    found->lines = line_feeds(in + from, in + found->consumed);
+    return stop;
 }
 
 int ackline_abi(void)

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Grows by one with every change of a signature or of `struct found`. */
-#define ACKLINE_ABI 1
+#define ACKLINE_ABI 2
 
 /* Why a scan stopped. `native.py` has the same numbers. */
 enum stop {
@@ -30,7 +30,7 @@ struct found {
     uint64_t consumed;     /* out: index in the input after the last record and its separator */
     uint64_t written;      /* out: bytes in `out`, records joined by commas */
     uint64_t unsafe_total; /* out: numbers that do not survive a double (contract 6.4) */
-    uint64_t lines;        /* out: line feeds passed (CSV) */
+    uint64_t lines;        /* out: line feeds passed */
 };
 
 /* Length of the UTF-8 sequence at `p`, which begins with a byte >= 0x80; 0: the input ends
