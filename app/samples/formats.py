@@ -185,6 +185,8 @@ def _xlsx_cells(made: Product) -> str:
                 cells.append(f"<c><v>{cell}</v></c>")
             case str() if name in _DECIMALS:
                 cells.append(f"<c><v>{cell}</v></c>")
+            case "":
+                cells.append("<c/>")
             case _:
                 cells.append(_text_cell(cell))
     return "".join(cells)
