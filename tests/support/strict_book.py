@@ -107,10 +107,11 @@ class Book:
     def answered(self, request: int, event: Event, answer: Answer, *, clean: bool) -> None:
         """Note what was answered; ``clean`` when it went out whole and as it should."""
         self._db.execute("UPDATE request SET answer = ? WHERE n = ?", (json.dumps(answer), request))
-        if clean and answer.get("ack") is True:
-            self._db.execute(
-                "UPDATE seen SET settled = 1 WHERE webhook_id = ?", (event.webhook_id,)
-            )
+        # One that was sent again and then met a fault has to be sent once more.
+        self._db.execute(
+            "UPDATE seen SET settled = ? WHERE webhook_id = ?",
+            (clean and answer.get("ack") is True, event.webhook_id),
+        )
 
     def may_forget(self, event: Event) -> bool:
         """Tell whether a forgetful moment now leaves the sender its progress since the last."""
@@ -295,7 +296,7 @@ class Reading:
             yield records
 
     def needless(self) -> int:
-        """Count the requests whose event had been answered well before."""
+        """Count the requests whose event had been answered well the last time."""
         (count,) = self._db.execute("SELECT COALESCE(SUM(needless), 0) FROM request").fetchone()
         return int(count)
 
