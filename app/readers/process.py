@@ -19,7 +19,7 @@ from typing import Self
 from app.domain.chunk import Chunk, ChunkRef, ResumePoint
 from app.domain.errors import Failure, ReadFailed
 from app.ports import Detected, Reading, ReadJob, SourceEnd
-from app.readers.forked import Forked, ForkServer
+from app.readers.forked import PIPE_BYTES, Forked, ForkServer
 from app.readers.frames import (
     BODY_BYTES_MAX,
     CREDIT,
@@ -34,6 +34,10 @@ from app.readers.places import Place, Places
 IDLE_S = 0.1
 """A child that waited so long for its receiver may lose its place. A receiver that answers
 sooner is quick: the next chunk is needed before another child could have made one."""
+
+SMALL_BYTES_MAX = PIPE_BYTES // 2
+"""A chunk up to this size is asked for one earlier, and lies in the pipe meanwhile. It is delivered
+in less time than its reader takes to be woken and to answer."""
 
 AHEAD_BYTES_MAX = 64 << 20
 """Bytes of the chunks being delivered up to which a second chunk is held for each of them."""
@@ -107,7 +111,10 @@ class _Read:
         self._stall_s = stall_s
         self._place = Place(vacate=self._vacate)
         self._child: Forked | None = None
-        self._credit = False
+        self._credits = 0
+        """Chunks that the child may still send."""
+        self._small = False
+        """Whether the last chunk was."""
         self._detected = False
         self._last: ChunkRef | None = None
         self._loop = asyncio.get_running_loop()
@@ -130,9 +137,7 @@ class _Read:
             self._vacate()
             self._places.leave(self._place)
         child = self._child or await self._start()
-        if not self._credit:
-            self._credit = True
-            await child.tell(self._allowance())
+        await child.tell(self._allowance())
         while True:
             frame = await child.next_frame(
                 stall_s=self._stall_s, body_bytes_max=self._body_bytes_max()
@@ -155,7 +160,8 @@ class _Read:
                         self._patience_s = max(IDLE_S, self._loop.time() - self._started_at)
                         self._started_at = None
                     self._given_at = self._loop.time()
-                    self._credit = False
+                    self._credits -= 1
+                    self._small = len(frame.records) <= SMALL_BYTES_MAX
                     self._last = frame.ref
                 case SourceEnd():
                     self.ended = True
@@ -170,15 +176,20 @@ class _Read:
     async def _start(self) -> Forked:
         await self._places.take(self._place)
         self._child = child = self._server.fork()
-        self._credit = True
+        self._credits = 0
         self._started_at = self._loop.time()
         order = Start(setup=self._setup, job=self._rest_of_job())
-        await child.tell(pack_start(order) + self._allowance())
+        await child.tell(pack_start(order))
         return child
 
     def _allowance(self) -> bytes:
+        """Return the credits that are to be given now."""
         # Why cut ahead what another child will have to cut again?
-        return CREDIT_ALONE if self._slow and self._places.wanted() else CREDIT
+        credit = CREDIT_ALONE if self._slow and self._places.wanted() else CREDIT
+        ahead = 2 if self._small and not self._slow else 1
+        missing = max(0, ahead - self._credits)
+        self._credits += missing
+        return credit * missing
 
     def _vacate(self) -> None:
         if self._child:
