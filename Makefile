@@ -47,6 +47,7 @@ $(READY): requirements-dev.lock pyproject.toml hatch_build.py $(wildcard app/dec
 	fi
 	$(PY) -m pip install --quiet --require-hashes -r requirements-dev.lock
 	$(PY) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@$(BIN)/ackline --version
 	@touch $@
 
 .PHONY: check
@@ -67,6 +68,10 @@ test: $(READY) ## All tests
 .PHONY: soak
 soak: $(READY) ## Simulate a million hostile schedules (fewer: ARGS='--schedules 50000')
 	$(PY) -m tests.simulation $(ARGS)
+
+.PHONY: mutants
+mutants: $(READY) ## Plant known defects in a copy, one by one, and see tests turn red
+	$(PY) -m tests.mutants $(ARGS)
 
 .PHONY: fmt
 fmt: $(READY) ## Format, and apply the fixes that ruff is sure of

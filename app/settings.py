@@ -7,7 +7,6 @@ JSON. The environment goes before a ``.env`` file, and that before the profile's
 import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
@@ -31,7 +30,7 @@ from pydantic_settings import (
 from app.control.admission import AdmissionPolicy
 from app.control.keys import KEY_PREFIX, KeyEntry, Keyring, is_digest
 from app.control.submission import CHUNK_RECORDS_MAX
-from app.domain.access import Caller, LiveLimits, Scope
+from app.domain.access import Caller, LiveLimits, Scope, is_loopback
 from app.domain.budget import ChunkLimits
 from app.domain.delivery import RetryPolicy
 from app.domain.errors import CallbackRefused
@@ -77,13 +76,6 @@ def _origin(text: str) -> str:
 def _signing_secret(secret: SecretStr) -> SecretStr:
     read_secret(secret.get_secret_value())
     return secret
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _key_digest(text: str) -> str:
@@ -254,7 +246,7 @@ class Settings(BaseSettings):
         digests = [digest for key in self.api_keys.values() for digest in key.sha256]
         if len(set(digests)) < len(digests):
             raise ValueError(f"{variable_of('api_keys')}: one key stands there twice")
-        if not self.api_keys and not _is_loopback(self.host):
+        if not self.api_keys and not is_loopback(self.host):
             raise ValueError(
                 f"{variable_of('host')}: without API keys the service only listens on a loopback "
                 f"address such as 127.0.0.1; ackline key makes one for {variable_of('api_keys')}"

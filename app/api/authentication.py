@@ -4,6 +4,7 @@ Every path needs a key but those in ``OPEN``, also one that does not exist, so t
 route is closed unless somebody opens it here.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.problems import problem_of, response_of
 from app.control.keys import Keyring
 from app.domain import access
-from app.domain.access import Caller
+from app.domain.access import Caller, is_loopback
 from app.domain.errors import NotAllowed
 
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
@@ -23,6 +24,7 @@ OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 OPEN_BELOW = "/docs/"
 
 _CALLER = "ackline.caller"
+_HOST = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z.-]+))(:[0-9]*)?")
 _DECLARED = HTTPBearer(
     scheme_name="apiKey",
     bearerFormat="ackline_…",
@@ -57,12 +59,32 @@ class RequireKey:
             response = response_of(problem, headers={"www-authenticate": 'Bearer realm="ackline"'})
             await response(scope, receive, send)
             return
+        if self._keyring.is_empty and not _asks_this_machine(scope):
+            problem = problem_of(
+                "HOST_REFUSED",
+                "without API keys only requests to localhost or a loopback address are answered",
+                remedy="Ask for localhost, or make a key with ackline key.",
+                instance=scope["path"],
+            )
+            await response_of(problem)(scope, receive, send)
+            return
         scope[_CALLER] = caller
         await self._app(scope, receive, send)
 
 
 def _is_open(path: str) -> bool:
     return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def _asks_this_machine(scope: Scope) -> bool:
+    """Tell whether the request was meant for a loopback address, by its ``Host``.
+
+    A page from anywhere can have its own name resolve to 127.0.0.1, and a browser on this
+    machine then lets it read the answers: DNS rebinding.
+    """
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return found is not None and is_loopback(found["ipv6"] or found["name"])
 
 
 def _key_in(scope: Scope) -> str | None:

@@ -19,6 +19,7 @@ router = APIRouter(prefix="/api", tags=["ingestions"])
 _ALWAYS: Sequence[str] = (
     "UNAUTHENTICATED",
     "SCOPE_INSUFFICIENT",
+    "HOST_REFUSED",
     "STORE_UNAVAILABLE",
     "INTERNAL",
 )

@@ -45,6 +45,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "REQUEST_TIMEOUT": ProblemKind(408, "The body did not arrive in time"),
     "BODY_TOO_LARGE": ProblemKind(413, "The body is too large"),
     "MEDIA_TYPE_UNSUPPORTED": ProblemKind(415, "The body is not declared as plain JSON"),
+    "HOST_REFUSED": ProblemKind(421, "Without API keys only this machine may ask"),
     "REQUEST_INVALID": ProblemKind(422, "A member or parameter is not as documented"),
     "CURSOR_INVALID": ProblemKind(422, "This is no cursor of a page"),
     "FILE_TYPE_UNKNOWN": ProblemKind(422, "No decoder has this name"),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 
 
 class Scope(StrEnum):
@@ -48,3 +49,11 @@ class LiveLimits:
 
 
 UNLIMITED = LiveLimits()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or literal address means this machine, whoever is asked."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

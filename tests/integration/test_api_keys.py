@@ -208,3 +208,46 @@ def test_the_document_says_what_needs_a_key_and_how_to_send_it() -> None:
             assert ("401" in operation["responses"]) is bool(wanted), f"{method} {path}"
             for event in operation.get("callbacks", {}).values():
                 assert "security" not in json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8080",
+        "LOCALHOST",
+        "127.0.0.1",
+        "127.0.0.2:80",
+        "[::1]",
+        "[::1]:8080",
+    ],
+)
+async def test_without_keys_this_machine_may_ask(tmp_path: Path, host: str) -> None:
+    async with a_desk(tmp_path) as desk:
+        answer = await desk.http.get("/api/ingestions", headers={"Host": host})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("attacker.example", "attacker.example:8080", "localhost.attacker.example", "10.0.0.1"),
+        *("127.0.0.1.nip.io", "[::ffff:10.0.0.1]", "", "localhost@x", "[::1", "127.0.0.1:80:80"),
+    ],
+)
+async def test_without_keys_a_name_made_to_point_here_may_not(tmp_path: Path, host: str) -> None:
+    """A page in a browser on this machine, whose own name was rebound to 127.0.0.1."""
+    async with a_desk(tmp_path) as desk:
+        body = desk.a_body(file_path=desk.a_file("products.json"))
+        answer = await desk.http.post("/api/ingest", json=body, headers={"Host": host})
+        probe = await desk.http.get("/healthz", headers={"Host": host})
+        kept = await desk.http.get("/api/ingestions")
+
+    assert (answer.status_code, answer.json()["code"]) == (421, "HOST_REFUSED")
+    assert probe.status_code == 200
+    assert kept.json()["ingestions"] == []
+
+
+async def test_with_keys_any_name_will_do(desk: Desk) -> None:
+    headers = bearer(READ) | {"Host": "ackline.example"}
+    assert (await desk.http.get("/api/ingestions", headers=headers)).status_code == 200

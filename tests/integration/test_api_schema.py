@@ -80,7 +80,7 @@ async def _coroutine(awaitable: Awaitable[Any]) -> Any:
 
 
 def _prepared(case: Case) -> requests.PreparedRequest:
-    return requests.Request(**case.as_transport_kwargs(base_url="http://ackline.test")).prepare()
+    return requests.Request(**case.as_transport_kwargs(base_url="http://localhost")).prepare()
 
 
 def _make_real(case: Case, desk: Desk, ingestion_id: str) -> None:

@@ -89,7 +89,7 @@ async def a_desk(
     app = application.build(keyring=keyring or Keyring())
     # As over a real connection: an unexpected error is logged there and answered here.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://ackline.test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         desk = Desk(http=http, store=store, clock=clock, root=root)
         app.state.ingestions = Ingestions(
             catalog=catalog or store.catalog,

@@ -7,7 +7,7 @@ from app.decoders.json.tokens import OPEN_ARRAY, OPEN_OBJECT, Tokens
 from app.decoders.json.walk import WHOLE_REMEDY
 from app.decoders.json.window import Window
 from app.domain.budget import BLOCK_BYTES
-from app.domain.errors import DecodeCode, DecodeError
+from app.domain.errors import DecodeCode, DecodeError, Place
 from app.domain.record_path import ambiguous, path_text
 from app.ports import ByteStream
 
@@ -28,21 +28,29 @@ def detect(stream: ByteStream, *, block_bytes: int = BLOCK_BYTES) -> tuple[str, 
         not JSON. What is broken after it is left to whoever reads the records before.
     """
     found: list[tuple[str, ...]] = []
+    places: list[Place] = []
     window = Window(_Enough(stream, found), block_bytes=block_bytes)
     window.begin()
     tokens = Tokens(window, block_bytes=block_bytes)
     first = tokens.peek()
     if first == OPEN_ARRAY:
         return None
+
+    def met(members: list[str]) -> None:
+        found.append(tuple(members))
+        places.append(window.place())
+
     try:
-        tokens.value([], lambda members: found.append(tuple(members)), depth=0)
+        tokens.value([], met, depth=0)
     except _EnoughError:
         pass
     except DecodeError:
         if not found:
             raise
     if len(found) > 1:
-        raise ambiguous([path_text(members) for members in found])
+        error = ambiguous([path_text(members) for members in found])
+        error.place = places[1]
+        raise error
     if not found:
         what = "an object without an array of objects" if first == OPEN_OBJECT else "a scalar"
         raise DecodeError(

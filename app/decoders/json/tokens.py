@@ -36,7 +36,7 @@ _SCALAR_CUT = re.compile(
     rb"|\.|[eE][+-]?"  # after its whole part
 )
 _SCALAR_TAIL_BYTES: Final = 8
-"""Bytes in sight after a scalar that make sure it does not go on."""
+"""Bytes in sight after a scalar that make sure it does not go on, or that it is not cut."""
 
 
 class Tokens:
@@ -151,7 +151,9 @@ class Tokens:
     def unexpected(self, expected: str) -> DecodeError:
         """Return the error for a next token that is not the expected one."""
         window = self._window
-        rest = window.data[window.at :] if window.ended else b"?"
+        while window.ahead < _SCALAR_TAIL_BYTES and window.more():
+            pass
+        rest = window.data[window.at :]
         if not rest or _SCALAR_CUT.fullmatch(rest):
             error = DecodeError(DecodeCode.TRUNCATED, "the file ends before the document does")
             error.place = window.place(len(window.data))

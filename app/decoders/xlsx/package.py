@@ -3,6 +3,8 @@
 Whatever zlib and zipfile raise leaves here as one of our errors.
 """
 
+import errno
+import os
 import struct
 import zipfile
 import zlib
@@ -171,9 +173,17 @@ class _BoundedFile:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.seek = file.seek
         self.tell = file.tell
         self.seekable = file.seekable
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            if whence == os.SEEK_SET and error.errno == errno.EINVAL:
+                # The disk is well: the list of parts names a place that no file has.
+                raise zipfile.BadZipFile(f"it names byte {offset}") from error
+            raise
 
     def read(self, size: int = -1, /) -> bytes:
         limit = DIRECTORY_BYTES_MAX + 1

@@ -44,6 +44,7 @@ _Cell = tuple[str, str, str, str]
 
 _REFERENCE = re.compile("([A-Z]{1,3})([0-9]{1,7})")
 _ATTRIBUTES = re.compile(r"(?:\s+[A-Za-z_][\w:.-]*=(?:\"[^\"<>&]*\"|'[^'<>&]*'))*\s*")
+_NAME = re.compile(r"\s([A-Za-z_][\w:.-]*)=(?:\"[^\"]*\"|'[^']*')")
 _R = re.compile(r"\sr\s*=")
 _ROW = re.compile("[0-9]{1,7}")
 _KNOWN_MAX = 10_000
@@ -91,7 +92,7 @@ class _SheetRows:
         self._usual = UsualRow()
         self._last = 0
         self._known: set[str] = set()
-        """Attributes of cells and rows, known to be well-formed and without ``r``."""
+        """Attributes of cells and rows, known to be well-formed, each named once, without ``r``."""
 
     def rows(self) -> Iterator[Row]:
         markup = self._markup
@@ -195,6 +196,9 @@ class _SheetRows:
         for text in attributes:
             # An r that is not the first attribute is not where the patterns look for it.
             if len(text) > _KNOWN_LENGTH_MAX or _R.search(text) or not _ATTRIBUTES.fullmatch(text):
+                return False
+            names = _NAME.findall(text)
+            if len(set(names)) < len(names):
                 return False
         self._known.update(attributes)
         return True

@@ -195,16 +195,14 @@ def _opened(
     held = ""
     for text in texts:
         held += text
-        found = tag.search(held)
-        head = held[: found.end()] if found else held
-        if (
-            "<!" in head
-            or head.count("<?") > head.startswith("<?xml")
-            or len(head) > _HELD_CHARACTERS_MAX
-        ):
+        # Nothing is looked for inside the declaration, or before its end is there.
+        start = held.find("?>") if held.startswith("<?") else 0
+        found = tag.search(held, start) if start >= 0 else None
+        head = held[max(start, 0) : found.end() if found else None]
+        if "<!" in head or head.count("<?") > (start < 0) or len(held) > _HELD_CHARACTERS_MAX:
             return held, None
         if found:
-            markup.feed(head)
+            markup.feed(held[: found.end()])
             yield ""
             markup.prefix = found[1]
             return held[found.end() :], found[1]
