@@ -88,6 +88,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--chunk-sizes", type=int, nargs="+", default=[10, 100, 1_000, 10_000], help="chunks")
     add("--delays-ms", type=float, nargs="+", default=[0, 20], help="delays")
     add("--memory-mb", type=float, nargs="+", default=[20, 100], help="memory: sizes of files")
+    add("--kernel-limit-mb", type=int, help="memory: the service in a control group (root)")
     add("--resume-mb", type=float, default=20, help="resume: size of the file (%(default)s)")
     add("--places", type=int, nargs="+", default=[5, 50, 95], help="resume: percent of the file")
     add("--ingestions", type=int, nargs="+", default=[1, 10, 100, 1_000], help="many")
@@ -112,6 +113,7 @@ def chosen(asked: argparse.Namespace) -> Options:
         chunk_sizes=tuple(asked.chunk_sizes),
         delays_ms=tuple(asked.delays_ms),
         memory_mb=tuple(asked.memory_mb),
+        kernel_limit_mb=asked.kernel_limit_mb,
         resume_mb=asked.resume_mb,
         places=tuple(asked.places),
         ingestions=tuple(asked.ingestions),

@@ -1,8 +1,10 @@
 """Peak memory of all service processes, by size of the file."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import confined
 from benchmarks.options import Options, Samples
 from benchmarks.receiving import running_sink
 from benchmarks.running import watching
@@ -13,6 +15,7 @@ from benchmarks.tables import Row, Table
 def measure(options: Options, samples: Samples) -> Table:
     """Deliver files of several sizes, each by a service started for it."""
     rows: list[Row] = []
+    limit = options.kernel_limit_mb
     for kind in options.formats:
         smallest: float | None = None
         for megabytes in options.memory_mb:
@@ -20,7 +23,8 @@ def measure(options: Options, samples: Samples) -> Table:
             with (
                 TemporaryDirectory(dir=samples.folder) as folder,
                 running_sink() as sink,
-                running_service(Path(folder, "ackline.db"), samples.folder) as service,
+                confined.group(limit) if limit else nullcontext() as group,
+                running_service(Path(folder, "ackline.db"), samples.folder, group=group) as service,
                 watching(service.pid) as watched,
             ):
                 request = Request(file=file, url=sink.url, chunk_records=options.chunk)
@@ -31,6 +35,7 @@ def measure(options: Options, samples: Samples) -> Table:
                     "format": str(kind),
                     "MB": megabytes,
                     "records": records,
+                    **({"kernel's limit MB": limit} if limit else {}),
                     "peak MB": watched.peak_mb(),
                     "× the smallest file's": watched.peak_mb() / smallest,
                 }

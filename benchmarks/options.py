@@ -31,6 +31,9 @@ class Options:
     chunk_sizes: tuple[int, ...]
     delays_ms: tuple[float, ...]
     memory_mb: tuple[float, ...]
+    kernel_limit_mb: int | None
+    """What the kernel lets all processes of the service take together, page cache included."""
+
     resume_mb: float
     places: tuple[int, ...]
     """Percent of the file."""

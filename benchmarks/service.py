@@ -122,10 +122,18 @@ class RunningService:
 
 @contextmanager
 def running_service(
-    database: Path, *roots: Path, wait_ready: bool = True, **settings: str
+    database: Path,
+    *roots: Path,
+    wait_ready: bool = True,
+    group: Path | None = None,
+    **settings: str,
 ) -> Iterator[RunningService]:
-    """Run a service on a port from the kernel; it says itself which one it got."""
+    """Run a service on a port from the kernel; it says itself which one it got.
+
+    ``group`` is the control group that it shall live in.
+    """
     with python(
+        *(("benchmarks.confined", str(group)) if group else ()),
         *("app.cli", "serve", "--port", "0"),
         INGEST_DATABASE_PATH=str(database),
         INGEST_SOURCE_ROOTS=json.dumps([str(root) for root in roots]),
