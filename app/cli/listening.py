@@ -1,5 +1,6 @@
 """Listen before anything is promised: the socket is bound, then the address is told."""
 
+import resource
 import signal
 import socket
 
@@ -32,6 +33,19 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+OPEN_FILES_WANTED = 65_536
+"""A connection to a receiver is one; the usual soft limit of 1,024 exists for programs that use
+select(2). Source: systemd.exec(5), LimitNOFILE."""
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files as far as it may be, and as far as it is of use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 STARTUP_FAILED = 3
 """Exit status when the server could not start."""
 
@@ -41,6 +55,7 @@ def serve(config: uvicorn.Config, bound: socket.socket) -> None:
 
     Raises ``SystemExit`` when the server did not start.
     """
+    allow_open_files()
     server = uvicorn.Server(config)
     # uvicorn drains on a signal and then raises it again for whoever had it before, which
     # would end the process by SIGTERM. Having had it before itself, it ends with status 0.

@@ -1,6 +1,7 @@
 """The API over a real socket: what only the server can get wrong."""
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from app.cli.listening import LISTENING
+from app.cli.listening import LISTENING, OPEN_FILES_WANTED
 from app.main import HEADER_BYTES_MAX
 
 
@@ -21,9 +22,10 @@ class Served:
 
 
 @asynccontextmanager
-async def a_service(folder: Path) -> AsyncIterator[Served]:
+async def a_service(folder: Path, *, open_files: int = 1024) -> AsyncIterator[Served]:
     """Run the service as an operator does, on a free port, until the block ends."""
     process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'ulimit -Sn {open_files}; exec "$0" "$@"'),
         *(sys.executable, "-m", "app.cli", "serve", "--port", "0"),
         stdout=asyncio.subprocess.PIPE,
         env={"INGEST_DATABASE_PATH": str(folder / "db"), "INGEST_LOG_LEVEL": "warning"},
@@ -50,6 +52,14 @@ async def test_a_signal_ends_it_with_exit_code_0_also_when_it_comes_twice(tmp_pa
             if number == signal.SIGTERM:
                 served.process.send_signal(number)
             assert await asyncio.wait_for(served.process.wait(), 20) == 0
+
+
+async def test_it_takes_more_open_files_than_it_was_given_at_first(tmp_path: Path) -> None:
+    """A thousand receivers are a thousand connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with a_service(tmp_path, open_files=64) as served:
+        soft, _ = resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == (OPEN_FILES_WANTED if hard < 0 else min(hard, OPEN_FILES_WANTED))
 
 
 async def test_it_is_ready_and_names_no_software(tmp_path: Path) -> None:
