@@ -83,7 +83,10 @@ async def test_more_reads_than_places_all_advance_and_none_can_tell(
     assert len(seen) > 2 * len(jobs)
 
 
-async def test_a_quick_receivers_child_is_kept_while_others_wait(source: Path) -> None:
+async def test_a_quick_receivers_child_is_kept_while_others_wait(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "IDLE_S", 60.0)  # quick, however busy the machine is
     async with reader_of(source.parent, processes_max=1) as reader:
         async with aclosing(reader.read(job_of(source))) as quick:
             await first_chunk(quick)
@@ -101,6 +104,7 @@ async def test_a_child_always_at_work_lets_others_have_their_turn(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.readers.places.TURN_S", 0.0)
+    monkeypatch.setattr(process, "IDLE_S", 60.0)
     order: list[int] = []
 
     async def read(reader: ProcessReader, number: int) -> None:
