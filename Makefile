@@ -73,6 +73,19 @@ soak: $(READY) ## Simulate a million hostile schedules (fewer: ARGS='--schedules
 mutants: $(READY) ## Plant known defects in a copy, one by one, and see tests turn red
 	$(PY) -m tests.mutants $(ARGS)
 
+# Kept apart from the locks: atheris has builds for few machines. Without one, chance must do.
+FUZZ := .fuzz
+
+.PHONY: fuzz
+fuzz: $(READY) $(FUZZ)/.ready ## Fuzz the decoders, 5 minutes each (one: ARGS='--format json --seconds 60')
+	PYTHONPATH=$(FUZZ)/packages $(PY) -m tests.fuzz $(ARGS)
+
+$(FUZZ)/.ready: | $(READY)
+	@mkdir -p $(FUZZ)
+	$(PY) -m pip install --quiet --only-binary :all: --no-deps --upgrade --target $(FUZZ)/packages 'atheris>=3.0,<4' \
+	    || echo '*** No atheris for this Python and machine: no coverage will guide ***' >&2
+	@touch $@
+
 .PHONY: fmt
 fmt: $(READY) ## Format, and apply the fixes that ruff is sure of
 	$(PY) -m ruff check --fix-only --quiet .
@@ -132,5 +145,5 @@ lock: ## Regenerate both lock files from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove .venv, caches and build results
-	rm -rf .venv .bench-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .bench-peers .fuzz .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -192,7 +192,8 @@ async def test_a_staged_chunk_is_remembered_but_is_no_progress(
     assert await store.ledger.resume_point(INGESTION) == ResumePoint(
         chain=chain_start(INGESTION), planned=(boundary(ref),)
     )
-    assert (await store.catalog.get(INGESTION)).progress.next_chunk == 0
+    progress = (await store.catalog.get(INGESTION)).progress
+    assert (progress.next_chunk, progress.records_delivered) == (0, 0)
 
 
 async def test_an_acked_chunk_moves_the_resume_point_to_its_end(

@@ -1,17 +1,20 @@
 """What one run does with all that can happen to it."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.domain.delivery import Answer, NoAnswer, RetryPolicy, Silence
+from app.domain.budget import ChunkLimits
+from app.domain.delivery import Answer, Message, NoAnswer, Reply, RetryPolicy, Silence
 from app.domain.errors import Failure, ReaderDied, ReadFailed, StoreUnavailable
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
 from app.domain.identity import IngestionId
 from app.domain.ingestion import Ingestion, State
 from app.ports import Lease
+from tests.support.builders import a_submission
 from tests.support.receivers import LOST, After, Before, Crash, Do, Step
 from tests.unit.pipeline.bench import Bench, DyingReader
 
@@ -82,6 +85,31 @@ async def test_a_receiver_that_is_down_is_waited_for_and_found_again(bench: Benc
     assert ingestion.state is State.COMPLETED
     assert ingestion.waiting_since is None
     bench.assert_all_arrived_once()
+
+
+async def test_who_is_asked_for_time_has_all_its_attempts_afterwards(bench: Bench) -> None:
+    """Contract 7: back-pressure is no attempt."""
+    busy = Before(Answer(status=429, retry_after_s=1))
+    bench.receiver.script = [Before(LOST), busy, Before(LOST), busy]
+
+    assert (await bench.run()).state is State.COMPLETED
+
+    bench.assert_all_arrived_once()
+    states = [event.state for event in bench.heard.events if isinstance(event, StateChanged)]
+    assert State.WAITING not in states
+
+
+async def test_a_chunk_that_always_arrives_damaged_is_shown_to_a_person(bench: Bench) -> None:
+    """Contract 7: sent three times more, whatever the attempts."""
+    damaged = Answer(status=409, ack=False, error="CHECKSUM_MISMATCH")
+    bench.receiver.script = [Before(damaged)] * 10
+
+    ingestion = await bench.run()
+
+    assert ingestion.state is State.PAUSED
+    assert ingestion.failure is not None
+    assert ingestion.failure.code == "CHECKSUM_MISMATCH"
+    assert bench.receiver.posts == [("ingestion.chunk", attempt) for attempt in range(1, 5)]
 
 
 async def test_who_waits_too_long_fails_and_can_go_on_later(bench: Bench) -> None:
@@ -204,6 +232,44 @@ async def test_wrong_credentials_pause_and_a_new_submission_goes_on(bench: Bench
     assert (paused.state, paused.progress.next_chunk) == (State.PAUSED, 1)
     assert bench.receiver.stopped == []
     assert resumed.state is State.COMPLETED
+    bench.assert_all_arrived_once()
+
+
+async def test_a_chunk_that_was_sent_keeps_its_bytes_when_other_sizes_are_asked_for(
+    bench: Bench,
+) -> None:
+    """Invariant 2: it may have arrived, so only what comes after it has the new size."""
+    bench.receiver.script = [Do(lambda: None), Before(Answer(status=401))]
+    await bench.run()
+    larger = a_submission(str(bench.path), limits=ChunkLimits(records=3))
+    await bench.store.catalog.submit(larger, bench.fingerprint(), new_version=False)
+
+    lease, ingestion = await bench.claim()
+    await bench.run_of(lease, ingestion).advance()
+
+    bench.assert_all_arrived_once()
+    counts = [json.loads(body)["record_count"] for body in bench.receiver.seen.values()]
+    assert counts == [2, 2, 3]
+
+
+async def test_every_chunk_is_stored_as_the_next_one_before_it_is_sent(bench: Bench) -> None:
+    """Invariant 2: otherwise nobody knows after a crash what may have arrived."""
+    post, stored = bench.receiver.post, []
+
+    async def look_then_post(message: Message, *, attempt: int) -> Reply:
+        if message.event == "ingestion.chunk":
+            [ingestion] = (await bench.store.catalog.page()).ingestions
+            point = await bench.store.ledger.resume_point(ingestion.id)
+            assert [message.idempotency_key.rpartition(":")[2]] == [
+                str(boundary.number) for boundary in point.planned
+            ]
+            stored.append(point.number)
+        return await post(message, attempt=attempt)
+
+    bench.receiver.post = look_then_post  # type: ignore[method-assign]
+    await bench.run()
+
+    assert stored == [0, 1, 2, 3]
     bench.assert_all_arrived_once()
 
 

@@ -150,7 +150,8 @@ async def test_a_drain_settles_the_chunk_in_flight_and_stops_those_that_wait(ben
         while "flies" not in shop.receivers.waiting:
             await asyncio.sleep(0.005)
         shop.supervisor.drain()
-        await asyncio.sleep(0)
+        while shop.supervisor.alive:  # then those that wait are being stopped
+            await asyncio.sleep(0.005)
         shop.receivers.gate.set()
 
     assert (await bench.store.catalog.get(flies)).progress.next_chunk == 1
@@ -201,7 +202,7 @@ async def test_what_is_submitted_again_during_its_farewell_waits_until_that_was_
             return reply
 
     shop.receivers.of["f"] = Polite(script=[Before(Answer(status=404))])
-    async with shop.open():
+    async with asyncio.timeout(30), shop.open():
         ingestion_id = await shop.submit("f")
         await farewell.wait()
         await shop.submit("f")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar
 
@@ -48,6 +48,31 @@ async def test_every_failure_is_a_reply(error: Exception, reason: Silence) -> No
     assert isinstance(reply, NoAnswer)
     assert reply.reason is reason
     assert reply.detail
+
+
+async def test_one_deadline_is_for_the_whole_exchange() -> None:
+    """A receiver that sends a byte now and then would pass any limit for one read."""
+
+    class Drip(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    await asyncio.sleep(0.01)
+                    yield b" "
+            finally:
+                ended.set()
+
+    ended = asyncio.Event()
+    receiver = HttpReceiver(
+        egress=EgressPolicy(),
+        clock=ManualClock(),
+        deadline_s=0.1,
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Drip())),
+    )
+    async with asyncio.timeout(10):
+        reply = await receiver.post(a_message("http://receiver.example/"), attempt=1)
+    assert reply == NoAnswer(Silence.TIMEOUT, "no complete answer within 0.1 s")
+    assert ended.is_set()  # Invariant 3: it is not under way any more when it is sent again
 
 
 async def test_cancellation_goes_through() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from app.domain.errors import SourceCode, SourceError
-from app.sources.local import LocalSource, LocalSources
+from app.sources.local import SAMPLE_BYTES, LocalSource, LocalSources
 
 
 @dataclass
@@ -319,6 +319,21 @@ def test_bytes_replaced_in_the_middle_under_the_old_time_and_size_are_noticed(
         before.sample,
     )
     assert before.difference(after)
+
+
+@pytest.mark.parametrize("at", [0, SAMPLE_BYTES - 1, -SAMPLE_BYTES, -1])
+def test_a_byte_changed_at_either_end_is_told_by_the_bytes_alone(tmp_path: Path, at: int) -> None:
+    """Fault S2, on a file system that knows no time of the last change."""
+    path = tmp_path / "f"
+    source = LocalSources([tmp_path]).locate(str(path))
+    content = bytearray(b"a" * 300_000)
+    path.write_bytes(content)
+    before = source.fingerprint()
+
+    content[at] ^= 1
+    path.write_bytes(content)
+
+    assert source.fingerprint().sample != before.sample
 
 
 def test_a_file_that_only_moved_is_the_same_to_whoever_reads_no_more_of_it(tmp_path: Path) -> None:

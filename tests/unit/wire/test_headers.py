@@ -1,7 +1,9 @@
 """Request headers. Contract 3."""
 
+import hmac
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from dataclasses import replace
 from hashlib import sha256
 
 from app.wire import chunk_message
@@ -55,6 +57,16 @@ def test_a_secret_adds_a_signature_that_verifies() -> None:
         )
         is None
     )
+
+
+def test_a_signature_is_over_the_bytes_that_are_sent_whatever_they_mean() -> None:
+    """Who decodes a body and encodes it again has signed another one."""
+    body = b'{"a": 1.50, "b": 1e400, "c": 123456789012345678901234567890, "b": "\\u00e9"}'
+    message = replace(MESSAGE, content=(body[:20], body[20:]))
+    headers = request_headers(message, attempt=1, timestamp_s=1700000000, secrets=[KEY])
+    signed = f"{MESSAGE.message_id}.1700000000.".encode() + body
+    mac = b64encode(hmac.digest(KEY, signed, "sha256")).decode()
+    assert headers["webhook-signature"] == f"v1,{mac}"
 
 
 def test_only_attempt_time_and_signature_differ_between_two_sends() -> None:

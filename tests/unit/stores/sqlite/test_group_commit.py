@@ -146,6 +146,38 @@ async def test_an_answered_write_can_be_read_by_another_process_at_once(
     assert all(look.result() for look in looks)
 
 
+async def test_nobody_is_answered_while_the_commit_is_under_way(
+    connection: Connection, path: Path
+) -> None:
+    """Invariant 7: not even those whose write is done."""
+    begun, gathered, committing, may_end = (threading.Event() for _ in range(4))
+
+    def busy(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert gathered.wait(timeout=30)
+
+    def hold_up(statement: str) -> None:
+        if statement == "COMMIT":
+            committing.set()
+            assert may_end.wait(timeout=30)
+
+    await connection.run(lambda db: db.set_trace_callback(hold_up))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.run(busy))
+        assert await asyncio.to_thread(begun.wait, 30)
+        asked = [tasks.create_task(connection.write(insert(number))) for number in range(3)]
+        await asyncio.sleep(0)
+        gathered.set()
+        assert await asyncio.to_thread(committing.wait, 30)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        answered = [task.done() for task in asked]
+        may_end.set()
+
+    assert answered == [False] * 3
+    assert on_disk(path) == [0, 1, 2]
+
+
 async def test_an_error_undoes_its_own_write_and_no_other(
     connection: Connection, path: Path
 ) -> None:

@@ -128,6 +128,12 @@ async def test_closing_after_a_cancelled_write_waits_for_it(machine: Machine) ->
         await task
 
 
+async def test_the_log_is_written_ahead(machine: Machine) -> None:
+    """What a kill amid a commit leaves is put right by whoever opens the database next."""
+    async with machine.open():
+        assert machine.sql("PRAGMA journal_mode") == [("wal",)]
+
+
 async def test_ready_writes(machine: Machine) -> None:
     """A disk that takes no more shows only in a write."""
     async with machine.open() as store:

@@ -1,0 +1,21 @@
+"""Every defect that is planted, those of the list with their numbers in it."""
+
+from operator import attrgetter
+from typing import Final
+
+from tests.mutants.borders import BORDERS
+from tests.mutants.delivery import DELIVERY
+from tests.mutants.further import FURTHER
+from tests.mutants.stores import STORES
+
+LISTED_MAX: Final = 26
+"""The number of the last one that ``docs/reliability.md`` lists."""
+
+NO_PLACE: Final = {
+    22: "dead letter not durable before progress",
+    23: "dead letters not counted",
+}
+"""Those that cannot be planted, because what they would spoil does not exist yet."""
+
+DEFECTS: Final = (*sorted((*DELIVERY, *STORES, *BORDERS), key=attrgetter("number")), *FURTHER)
+"""In the order of their numbers, some in more than one form."""

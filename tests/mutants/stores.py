@@ -1,0 +1,183 @@
+"""Seeded defects in what is stored, when, and by whom."""
+
+from tests.mutants.planting import Defect, Edit
+
+_CHUNKING = "app/domain/chunking.py"
+_LEDGER = "app/stores/sqlite/ledger.py"
+_CHUNKS = "app/stores/sqlite/chunks.py"
+_CONNECTION = "app/stores/sqlite/connection.py"
+_MEMORY = "app/stores/memory.py"
+
+_COUNT = "           records_delivered = records_delivered + :records,\n"
+_COUNT_ALONE = (
+    '"UPDATE ingestions SET records_delivered = records_delivered + ? WHERE id = ?",\n'
+    "        (ref.record_count, ref.ingestion_id),"
+)
+
+STORES = (
+    Defect(
+        4,
+        "position and total in two transactions",
+        [
+            Edit(_LEDGER, _COUNT, ""),
+            Edit(
+                _LEDGER,
+                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
+                "        await self._writer.write(work)\n",
+                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
+                "        await self._writer.write(work)\n"
+                f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n",
+            ),
+        ],
+        ["tests/contract/test_ledger.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"],
+    ),
+    Defect(
+        4,
+        "position and total in two transactions: the total first",
+        [
+            Edit(_LEDGER, _COUNT, ""),
+            Edit(
+                _LEDGER,
+                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
+                "        await self._writer.write(work)\n",
+                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
+                f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n"
+                "        await self._writer.write(work)\n",
+            ),
+        ],
+        ["tests/contract/test_ledger.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"],
+    ),
+    Defect(
+        5,
+        "counting before ack",
+        [
+            Edit(_LEDGER, _COUNT, ""),
+            Edit(
+                _CHUNKS,
+                "    if db.execute(_INSERT_NEW, chunk_cells(ref, staged_at=now)).rowcount == 0:\n",
+                "    new = db.execute(_INSERT_NEW, chunk_cells(ref, staged_at=now)).rowcount\n"
+                f"    if new:\n        db.execute({_COUNT_ALONE})\n    if not new:\n",
+            ),
+        ],
+        ["tests/contract/test_ledger.py::test_a_staged_chunk_is_remembered_but_is_no_progress"],
+    ),
+    Defect(
+        5,
+        "counting before ack: in memory",
+        [
+            Edit(
+                _MEMORY,
+                "records_delivered=sum(ref.record_count for ref in acked)",
+                "records_delivered=sum(ref.record_count for ref in row.chunks)",
+            )
+        ],
+        ["tests/contract/test_ledger.py::test_a_rewind_takes_acks_back_and_keeps_what_was_cut"],
+    ),
+    Defect(
+        7,
+        "re-cutting with new sizes on resume: what was staged is forgotten",
+        [
+            Edit(_CHUNKS, "planned=tuple(Boundary(**dict(row)) for row in planned)", "planned=()"),
+        ],
+        ["tests/contract/test_ledger.py::test_a_staged_chunk_is_remembered_but_is_no_progress"],
+    ),
+    Defect(
+        8,
+        "resume without checking the checksum: staged over what was staged",
+        [
+            Edit(
+                _CHUNKING,
+                "if planned is not None and planned.checksum != checksum:",
+                "if False:",
+            ),
+            Edit("app/stores/rules.py", "if stored != content_of(ref):", "if False:"),
+        ],
+        ["tests/contract/test_ledger.py::test_a_chunk_that_contradicts_what_was_staged_is_refused"],
+    ),
+    Defect(
+        9,
+        "synchronous=OFF",
+        [Edit(_CONNECTION, '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = OFF"')],
+        [
+            "tests/unit/stores/sqlite/test_connection.py::test_what_makes_a_commit_last_is_switched_on"
+        ],
+    ),
+    Defect(
+        9,
+        "synchronous=NORMAL",
+        [Edit(_CONNECTION, '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = NORMAL"')],
+        [
+            "tests/unit/stores/sqlite/test_connection.py::test_what_makes_a_commit_last_is_switched_on"
+        ],
+    ),
+    Defect(
+        9,
+        "a journal that is in memory",
+        [
+            Edit("app/stores/sqlite/schema.py", "journal_mode = WAL", "journal_mode = MEMORY"),
+            Edit("app/stores/sqlite/schema.py", 'if mode != "wal":', 'if mode != "memory":'),
+        ],
+        ["tests/unit/stores/sqlite/test_store.py::test_the_log_is_written_ahead"],
+    ),
+    Defect(
+        24,
+        "lease without epoch",
+        [
+            Edit(
+                _LEDGER,
+                '_HELD = "SELECT * FROM ingestions WHERE id = ? AND lease_epoch = ?',
+                '_HELD = "SELECT * FROM ingestions WHERE id = ? AND lease_epoch >= ?',
+            ),
+            Edit(
+                _LEDGER,
+                "AND number = next_chunk\n     WHERE id = ? AND lease_epoch = ?",
+                "AND number = next_chunk\n     WHERE id = ? AND lease_epoch >= ?",
+            ),
+            Edit(
+                _LEDGER,
+                "AND number = next_chunk - 1\n     WHERE id = ? AND lease_epoch = ?",
+                "AND number = next_chunk - 1\n     WHERE id = ? AND lease_epoch >= ?",
+            ),
+        ],
+        ["tests/contract/test_ledger.py::test_a_stale_epoch_changes_nothing"],
+    ),
+    Defect(
+        24,
+        "lease without epoch: in memory",
+        [Edit(_MEMORY, " or row.epoch != lease.epoch", "")],
+        ["tests/contract/test_ledger.py::test_a_stale_epoch_changes_nothing"],
+    ),
+    Defect(
+        24,
+        "lease without epoch: none is ever higher",
+        [Edit(_LEDGER, "lease_epoch = lease_epoch + 1", "lease_epoch = lease_epoch")],
+        ["tests/contract/test_ledger.py::test_a_stale_epoch_changes_nothing"],
+    ),
+    Defect(
+        24,
+        "lease without owner: a worker that was replaced goes on",
+        [
+            Edit(
+                _LEDGER,
+                'WHERE id = ? AND lease_epoch = ? AND lease_owner = ?"',
+                'WHERE id = ? AND lease_epoch >= ? AND ? IS NOT NULL"',
+            ),
+            Edit(
+                _LEDGER,
+                "AND number = next_chunk\n"
+                "     WHERE id = ? AND lease_epoch = ? AND lease_owner = ?",
+                "AND number = next_chunk\n     WHERE id = ? AND lease_epoch >= ? AND ? IS NOT NULL",
+            ),
+            Edit(
+                _LEDGER,
+                "AND number = next_chunk - 1\n"
+                "     WHERE id = ? AND lease_epoch = ? AND lease_owner = ?",
+                "AND number = next_chunk - 1\n"
+                "     WHERE id = ? AND lease_epoch >= ? AND ? IS NOT NULL",
+            ),
+        ],
+        [
+            "tests/unit/stores/sqlite/test_store.py::test_a_worker_that_renews_keeps_its_lease_and_one_that_does_not_loses_it"
+        ],
+    ),
+)
