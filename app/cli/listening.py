@@ -63,5 +63,9 @@ def serve(config: uvicorn.Config, bound: socket.socket) -> None:
         signal.signal(number, server.handle_exit)
     print(f"{LISTENING}{url_of(bound)}", flush=True)
     server.run(sockets=[bound])
+    # All is settled. Python forgets handlers some 50 ms before the process ends, and a signal
+    # that comes then would end it otherwise than with status 0; one that is ignored stays so.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     if not server.started:
         raise SystemExit(STARTUP_FAILED)

@@ -35,6 +35,20 @@ QUICK = {
 """A service that does not keep a test waiting."""
 
 
+_PLAIN: dict[str, Any] = {"timeout": PATIENCE_S, "trust_env": False, "verify": False}
+"""Requests to this machine. Reading certificates that none of them needs takes 30 ms each."""
+
+_STOPPED = """
+import ctypes, os, signal, sys
+import app.cli, app.main
+PR_SET_PTRACER, ANY = 0x59616D61, ctypes.c_ulong(-1)
+ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY, 0, 0, 0)
+os.kill(os.getpid(), signal.SIGSTOP)
+app.cli.main()
+"""
+"""The service, stopped when all is imported and nothing opened; any process may trace it."""
+
+
 def surroundings(**settings: str) -> dict[str, str]:
     """Return an environment in which nothing of ours is set but ``settings``."""
     ours = ("INGEST_", "ACKLINE_")
@@ -184,15 +198,29 @@ class Service:
     def start(self) -> None:
         """Start, and wait until it says where it listens."""
         self.launch()
+        assert self.listens(), self.log()[-2000:]
+
+    def listens(self) -> bool:
+        """Wait until it says where it listens. Returns false when it ends before."""
         line = self._lines.next() or ""
-        assert line.startswith("listening on "), line or self.log()[-2000:]
+        assert not line or line.startswith("listening on "), line
         self.url = line.removeprefix("listening on ")
+        return bool(line)
 
     def launch(self) -> None:
         """Start, and wait for nothing."""
+        self._launch("-m", "app.cli")
+
+    def launch_stopped(self) -> None:
+        """Start, and wait until it stands still before it has opened anything."""
+        self._launch("-c", _STOPPED)
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), self.log()[-2000:]
+
+    def _launch(self, *program: str) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve", "--port", "0"],
+                [sys.executable, *program, "serve", "--port", "0"],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=subprocess.PIPE,
@@ -232,10 +260,10 @@ class Service:
         return [pid for pid in children(self.pid) if "app.reader_process" in command_line(pid)]
 
     def post(self, path: str, body: object) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=PATIENCE_S, trust_env=False)
+        return httpx.post(self.url + path, json=body, **_PLAIN)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=PATIENCE_S, trust_env=False)
+        return httpx.get(self.url + path, **_PLAIN)
 
     def submit(self, file: Path, kind: str, callback: str, **members: object) -> str:
         """Submit a file. Returns the ingestion's id."""

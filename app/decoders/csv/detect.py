@@ -83,10 +83,12 @@ def _encoding(sample: bytes, *, whole: bool) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
     except UnicodeDecodeError:
         # UTF-8 with a few broken bytes must fail at them; as cp1252 it would turn every
-        # other accented character into two wrong ones.
+        # other accented character into two wrong ones. The last may be half of one that
+        # was cut off: then a single whole one says enough.
         lenient = sample.decode("utf-8", "replace")
         broken = lenient.count("\ufffd")
-        if len(re.findall(r"[^\x00-\x7f]", lenient)) > 2 * broken:
+        cut_off = broken == 1 and lenient.endswith("\ufffd")
+        if len(re.findall(r"[^\x00-\x7f]", lenient)) > 2 * broken - cut_off:
             return "utf-8"
     else:
         return "utf-8"

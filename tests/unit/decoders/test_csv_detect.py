@@ -161,6 +161,35 @@ def test_utf_8_with_a_broken_byte_stays_utf_8_and_fails_at_that_byte() -> None:
     assert caught.value.place.byte == data.index(b"\xe9")
 
 
+def test_utf_8_cut_off_inside_a_character_stays_utf_8_when_one_before_it_says_so() -> None:
+    """As Windows-1252 the records before the cut would arrive with wrong text."""
+    data = "a,b\n1,Köln\n2,Größe\n".encode()
+    cut = data[: data.index("ö".encode(), 12) + 1]
+    assert detect(cut) == found()
+
+    batches = CsvDecoder(BytesSource(cut), DecodeOptions()).batches(Cursor())
+    assert list(next(batches).records) == ['{"a":"1","b":"Köln"}'.encode()]
+    with pytest.raises(DecodeError) as caught:
+        next(batches)
+    assert caught.value.code == DecodeCode.ENCODING_INVALID
+
+
+def test_windows_1252_that_ends_with_its_only_accent_stays_windows_1252() -> None:
+    assert detect("name,price\n1,Café".encode("cp1252")) == found(encoding="cp1252")
+
+
+def test_a_hint_of_what_can_be_no_delimiter_is_a_header() -> None:
+    assert detect("sep=\0\n1\n") == found()
+
+
+def test_bytes_that_are_no_text_are_no_hint() -> None:
+    source = BytesSource(b'"sep=\x8a"\n')
+    options = DecodeOptions(encoding="utf-8", delimiter=",")
+    with pytest.raises(DecodeError) as caught:
+        list(CsvDecoder(source, options).batches(Cursor()))
+    assert caught.value.code == DecodeCode.ENCODING_INVALID
+
+
 def test_utf_8_that_ends_beyond_the_sample_is_an_error_with_a_remedy() -> None:
     data = b"a\n" + b"x\n" * SAMPLE_BYTES + b"caf\xe9\n"
     assert detect(data) == found()
