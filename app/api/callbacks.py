@@ -46,11 +46,28 @@ _EVENTS: dict[str, tuple[str, Callable[..., AckBody]]] = {
     "ingestion.aborted": ("It was cancelled", _aborted),
 }
 
+
+def _operation_id(kind: str, name: str) -> str:
+    """Return a name of its own for each, without the signs that API pages cannot link to."""
+    return kind + name.rpartition(".")[2].capitalize()
+
+
 for _name, (_summary, _body) in _EVENTS.items():
-    router.post(_TARGET, name=_name, summary=_summary, responses=_ANSWER)(_body)
+    router.post(
+        _TARGET,
+        name=_name,
+        operation_id=_operation_id("callback", _name),
+        summary=_summary,
+        responses=_ANSWER,
+    )(_body)
 
 
 def declare_webhooks(app: FastAPI) -> None:
     """Add the events to ``app.webhooks``."""
     for name, (summary, body) in _EVENTS.items():
-        app.webhooks.post(name, summary=summary, responses=_ANSWER)(body)
+        app.webhooks.post(
+            name,
+            operation_id=_operation_id("webhook", name),
+            summary=summary,
+            responses=_ANSWER,
+        )(body)

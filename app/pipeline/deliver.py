@@ -98,9 +98,12 @@ class Delivery:
         rest: Rest,
     ) -> Delivered:
         cut_end = resume.number + len(resume.planned)
+        upcoming: _Prepared | None = None
         while True:
-            with rest.here():
-                reading = await ahead.take()
+            if upcoming is None:
+                with rest.here():
+                    upcoming = await ahead.take()
+            reading, upcoming = upcoming, None
             match reading:
                 case Detected(detection=detection):
                     if detection:
@@ -127,7 +130,9 @@ class Delivery:
             del message
             if not isinstance(verdict, Commit):
                 return verdict
-            upcoming = ahead.ready()
+            if ahead.ready():
+                # Now, so that the one after it is read and made during the commit.
+                upcoming = await ahead.take()
             then_stage = None
             if isinstance(upcoming, _ToSend) and upcoming.ref.number >= cut_end:
                 then_stage = upcoming.ref

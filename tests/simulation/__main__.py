@@ -4,12 +4,18 @@ import argparse
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from os import cpu_count, nice
+from signal import SIG_IGN, SIGINT, signal
 
+from tests.simulation.database import remove_database
 from tests.simulation.soak import Tally, replay_command, run, run_all, told
 
-BATCH = 500
+BATCH = 250
 """Schedules that one process runs before it says how it went."""
+
+SILENCE_S = 10.0
+"""Between two lines of progress."""
 
 
 def main() -> int:
@@ -37,36 +43,74 @@ def _replay(seed: int) -> int:
 
 
 def _soak(start: int, schedules: int, workers: int) -> int:
-    began = time.monotonic()
-    said_at = 0.0
-    whole = Tally()
-    end = start + schedules
+    whole, reached, end = Tally(), start, start + schedules
     batches = [range(at, min(at + BATCH, end)) for at in range(start, end, BATCH)]
-    with ProcessPoolExecutor(workers, initializer=nice, initargs=(5,)) as pool:
-        for tally in pool.map(run_all, batches):
-            whole.add(tally)
-            for seed, text in tally.broken.items():
-                print(f"BROKEN {text}\n       {replay_command(seed)}", flush=True)
-            took = time.monotonic() - began
-            if took - said_at > 10:
-                said_at = took
-                print(
-                    f"{whole.schedules:>9,} schedules, {whole.schedules / took:,.0f}/s, "
-                    f"{len(whole.broken)} broken",
-                    flush=True,
-                )
+    began = said_at = now = time.monotonic()
+    with ProcessPoolExecutor(workers, initializer=_begin) as pool:
+        try:
+            # In their order, so that one number says where to go on.
+            for batch, tally in zip(batches, pool.map(_run_whole, batches), strict=True):
+                whole.add(tally)
+                reached = batch.stop
+                for seed, text in tally.broken.items():
+                    print(f"BROKEN {text}\n       {replay_command(seed)}", flush=True)
+                now = time.monotonic()
+                if now - said_at > SILENCE_S:
+                    said_at = now
+                    print(_progress(whole, schedules, now - began), flush=True)
+        except KeyboardInterrupt:
+            print("stopped: the batches under way end first, and do not count", flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
     if whole.broken:
         print(told(min(whole.broken)))
-    took = time.monotonic() - began
-    print(
-        f"{whole.schedules:,} schedules ({whole.sqlite:,} on SQLite) in {took:,.0f} s with "
-        f"{workers} workers, {whole.schedules / took:,.0f}/s: {whole.messages:,} messages, "
-        f"{whole.steps:,} steps, {whole.virtual_s / 86_400:,.0f} virtual days"
+        remove_database()
+    print(_summary(whole, start, now - began, workers))
+    if reached < end:
+        print(f"go on: python -m tests.simulation --start {reached} --schedules {end - reached}")
+    return 1 if whole.broken or reached < end else 0
+
+
+def _begin() -> None:
+    """Be a worker: leave Ctrl-C to the one who sums up, and the machine to others."""
+    signal(SIGINT, SIG_IGN)
+    nice(5)
+
+
+def _run_whole(seeds: range) -> Tally:
+    return run_all(seeds, broken_max=len(seeds))
+
+
+def _progress(whole: Tally, schedules: int, took: float) -> str:
+    rate = whole.schedules / took
+    left_s = (schedules - whole.schedules) / rate
+    return (
+        f"{whole.schedules:>9,} of {schedules:,} schedules, {rate:,.0f}/s, "
+        f"{left_s / 60:,.0f} min left, {len(whole.broken)} broken"
     )
-    print("ended as: " + _counted(whole.states))
-    print("happened: " + _counted(whole.happened))
-    print(f"broken: {len(whole.broken)}")
-    return 1 if whole.broken else 0
+
+
+def _summary(whole: Tally, start: int, took: float, workers: int) -> str:
+    """Return the figures, with a row for the table of docs/reliability.md at their end."""
+    rate = whole.schedules / took if took else 0.0
+    command = f"python -m tests.simulation --start {start} --schedules {whole.schedules}"
+    cells = (
+        *(
+            f"{datetime.now(tz=UTC):%Y-%m-%d}",
+            f"`{command}`",
+            f"{whole.schedules:,}",
+            f"{whole.sqlite:,}",
+        ),
+        *(f"{whole.messages:,}", f"{whole.kills:,}", _counted(whole.states)),
+        *(f"{took:,.0f} s, {rate:,.0f}/s with {workers} workers", str(len(whole.broken))),
+    )
+    return "\n".join(
+        (
+            f"{whole.steps:,} steps, {whole.virtual_s / 86_400:,.1f} virtual days",
+            f"happened: {_counted(whole.happened)}",
+            f"| {' | '.join(cells)} |",
+        )
+    )
 
 
 def _counted(counts: "dict[str, int]") -> str:

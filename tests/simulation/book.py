@@ -36,23 +36,19 @@ class Letter:
     records: bytes
     """The value of ``records``, or nothing."""
 
-    @property
-    def ingestion_id(self) -> str:
-        return str(self.members["ingestion_id"])
+    ingestion_id: str = field(init=False)
+    kind: str = field(init=False)
+    number: int = field(init=False)
+    """The chunk, or one past the last for anything else."""
 
-    @property
-    def kind(self) -> str:
-        return str(self.members["type"])
+    text: str = field(init=False)
 
-    @property
-    def number(self) -> int:
-        """The chunk, or one past the last for anything else."""
-        return int(self.members.get("chunk_number", self.members.get("total_chunks", -1)))
-
-    @property
-    def text(self) -> str:
-        kind = self.kind.removeprefix("ingestion.")
-        return f"chunk {self.number}" if self.kind == CHUNK else kind
+    def __post_init__(self) -> None:
+        members = self.members
+        self.ingestion_id, self.kind = members["ingestion_id"], members["type"]
+        self.number = members.get("chunk_number", members.get("total_chunks", -1))
+        is_chunk = self.kind == CHUNK
+        self.text = f"chunk {self.number}" if is_chunk else self.kind.removeprefix("ingestion.")
 
 
 def opened(body: bytes) -> Letter:
@@ -71,6 +67,9 @@ class Shelf:
     """The records of the source, each in canonical form, made without the service."""
 
     chain_start: str
+    url: str
+    """Where its messages must go."""
+
     rewritten: bool = False
     """The source was changed under the reader's hands: what is sent may be a mixture."""
 
@@ -132,11 +131,11 @@ class Book:
         self.needless = 0
         """Messages sent again although their ACK had been heard."""
 
-    def expect(self, ingestion_id: str, truth: Sequence[bytes]) -> None:
+    def expect(self, ingestion_id: str, truth: Sequence[bytes], url: str) -> None:
         """Open a shelf for an ingestion."""
         if ingestion_id not in self.shelves:
             start = digest(b"cj1-chain\n" + ingestion_id.encode())
-            self.shelves[ingestion_id] = Shelf(truth, start)
+            self.shelves[ingestion_id] = Shelf(truth, start, url)
 
     def letter(self, body: bytes) -> Letter:
         """Read a message, once."""
@@ -172,6 +171,11 @@ class Book:
                 shelf.settled.discard(body)
                 self.needless += 1
         return letter
+
+    def addressed(self, letter: Letter, url: str) -> None:
+        """Look where a message goes."""
+        if url != self.shelves[letter.ingestion_id].url:
+            self._accuse("wire", f"{letter.text} goes to {url}")
 
     def back(self, process: str, letter: Letter, *, waited_s: float) -> None:
         """Note that the sender has done with a message, with or without an answer."""

@@ -16,6 +16,7 @@ from typing import Any, cast
 from app.domain.chunking import Chunker
 from app.domain.judgement import _Ruling
 from app.pipeline.deliver import Delivery
+from app.pipeline.origins import Origins
 from app.pipeline.run import Run
 from app.pipeline.settle import Settler
 from app.readers import cutting
@@ -216,6 +217,10 @@ DEFECTS = (
                 "if False:",
             )
         ],
+    ),
+    Defect(
+        "one breaker for all receivers",
+        [Edit(Origins.of, "url.port or _PORTS.get(url.scheme))", "None)[:1]")],
     ),
 )
 """With their numbers where they are among the 26 of `docs/reliability.md`."""

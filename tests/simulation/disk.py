@@ -18,8 +18,8 @@ from app.domain.errors import Failure, StoreUnavailable
 from app.domain.identity import Checksum, IngestionId
 from app.domain.ingestion import Ingestion, State
 from app.ports import Lease
-from tests.simulation.rows import Hold, at_once
-from tests.simulation.virtual import ProcessLoop, Time
+from tests.simulation.rows import Hold
+from tests.simulation.virtual import ProcessLoop, Time, at_once
 
 T = TypeVar("T")
 
@@ -46,7 +46,9 @@ class Weather:
     failures: int = 0
 
     def fails(self) -> bool:
-        failed = any(start <= self.time.now < end for start, end in self.outages)
+        now, failed = self.time.now, False
+        for start, end in self.outages:
+            failed = failed or start <= now < end
         failed = failed or (self.rate > 0.0 and self.random.random() < self.rate)
         self.failures += failed
         return failed

@@ -6,11 +6,13 @@ wording of messages, and the rules of the store. What is not: sockets, disks, cl
 """
 
 import asyncio
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 from typing import cast
 from uuid import UUID, uuid4
 
@@ -22,6 +24,7 @@ from app.pipeline.run import Crew, Messages
 from app.pipeline.supervisor import Supervisor, SupervisorPolicy
 from app.ports import Catalog, Clock, Reader
 from app.readers.inprocess import InProcessReader
+from app.receiver import http
 from app.receiver.egress import EgressPolicy
 from app.receiver.http import HttpReceiver
 from app.stores import memory
@@ -33,8 +36,7 @@ from tests.simulation.network import DEADLINE_S, Network
 from tests.simulation.rows import LEASE_S
 from tests.simulation.virtual import Time
 
-CALLBACK = "http://receiver.example/chunks"
-EGRESS = EgressPolicy(allow=("receiver.example",))
+EGRESS = EgressPolicy(allow=("receiver.example", "polite.example"))
 
 POLICY = RetryPolicy(
     attempts_max=3,
@@ -53,16 +55,18 @@ START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Take away what chance the service has of its own: its jitter, and the ids it makes up."""
-    ids = Random(seed)
+    ids, traces = Random(seed), Random(seed)
     random.seed(seed)
     modules = (memory, catalog)
     try:
         for module in modules:
             vars(module)["uuid4"] = lambda: UUID(int=ids.getrandbits(128))
+        vars(http)["os"] = SimpleNamespace(urandom=traces.randbytes)
         yield
     finally:
         for module in modules:
             vars(module)["uuid4"] = uuid4
+        vars(http)["os"] = os
 
 
 class VirtualClock:
@@ -72,13 +76,17 @@ class VirtualClock:
     def __init__(self, time: Time) -> None:
         self._time = time
         self.wrong_s = 0.0
+        self._read = (0.0, START)
 
     def with_zero(self, zero: float) -> Clock:
         """Return the same clock, as another process reads it."""
         return _Shifted(self, zero)
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self._time.now + self.wrong_s)
+        seconds = self._time.now + self.wrong_s
+        if seconds != self._read[0]:
+            self._read = (seconds, START + timedelta(seconds=seconds))
+        return self._read[1]
 
     def monotonic(self) -> float:
         return self._time.now
@@ -143,10 +151,10 @@ def service(
     note: Callable[[str], None],
 ) -> Supervisor:
     """Put one service process together."""
-    http = HttpReceiver(egress=EGRESS, clock=clock, deadline_s=DEADLINE_S, transport=network)
+    posting = HttpReceiver(egress=EGRESS, clock=clock, deadline_s=DEADLINE_S, transport=network)
     crew = Crew(
         reader=reader,
-        receiver=Posting(http, name=name, book=book, time=time),
+        receiver=Posting(posting, name=name, book=book, time=time),
         ledger=disk,
         catalog=cast("Catalog", disk),
         events=Ear(note),

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from app.decoders.csv.rows import CsvDecoder
 from app.decoders.json.array import JsonDecoder
 from app.decoders.json.ndjson import NdjsonDecoder
+from app.decoders.xlsx.decoder import XlsxDecoder
 from app.domain.errors import ReaderDied, SourceCode, SourceError
 from app.domain.identity import Checksum
 from app.domain.ingestion import FileType, Fingerprint
@@ -21,6 +22,8 @@ from app.readers.cutting import Formats, MakeDecoder
 
 BLOCK_BYTES = 48
 """So that a file of ten records has several batches, and cursors in the middle of them."""
+
+_CANONICAL = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 WORDS = ("", "Café", "a/b", 'say "hi"', "日本", "tab\there", "\u2028", "x" * 30)
 
@@ -113,22 +116,20 @@ def a_file(random: Random, name: str) -> SourceFile:
         content = "".join(f"{row['n']},{row['w']}\n" for row in ({"n": "n", "w": "w"}, *rows))
         if poison := poison and count > 2:
             content += "too,many,cells,here\n"
-        return SourceFile(name, file_type, content.encode(), _canonical(rows), poison=poison)
+        return SourceFile(name, file_type, content.encode(), canonical_records(rows), poison=poison)
     records = [{"w": random.choice(WORDS), "n": n, "a": [None, {}]} for n in range(count)]
     spaced = random.random() < 0.5
-    texts = [json.dumps(r, separators=None if spaced else (",", ":")) for r in records]
+    encode = json.JSONEncoder(separators=None if spaced else (",", ":")).encode
+    texts = [encode(record) for record in records]
     if file_type is FileType.NDJSON:
         content = "".join(f"{text}\n" for text in texts) + ('{"n":' if poison else "")
     else:
         content = "[" + ",\n".join(texts) + ("" if poison else "]")
-    return SourceFile(name, file_type, content.encode(), _canonical(records), poison=poison)
+    return SourceFile(name, file_type, content.encode(), canonical_records(records), poison=poison)
 
 
-def _canonical(records: Sequence[object]) -> list[bytes]:
-    return [
-        json.dumps(r, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
-        for r in records
-    ]
+def canonical_records(records: Sequence[object]) -> list[bytes]:
+    return [_CANONICAL.encode(record).encode() for record in records]
 
 
 def decoder_of(file_type: FileType) -> MakeDecoder:
@@ -137,6 +138,8 @@ def decoder_of(file_type: FileType) -> MakeDecoder:
             return partial(NdjsonDecoder, block_bytes=BLOCK_BYTES)
         case FileType.JSON:
             return partial(JsonDecoder, block_bytes=BLOCK_BYTES)
+        case FileType.EXCEL:
+            return XlsxDecoder
         case _:
             return partial(CsvDecoder, block_bytes=BLOCK_BYTES)
 

@@ -14,7 +14,11 @@ from random import Random
 import httpx
 
 from tests.simulation.book import CHUNK, COMPLETED, Answer, Book, Letter
-from tests.simulation.virtual import ProcessLoop, Time
+from tests.simulation.virtual import OutsideLoop, ProcessLoop, Time
+
+CALLBACK = "http://receiver.example/chunks"
+POLITE_CALLBACK = "http://polite.example/chunks"
+"""Another origin, at which nothing ever goes wrong."""
 
 DEADLINE_S = 30.0
 """What the simulated service gives one exchange."""
@@ -131,13 +135,16 @@ class Outside:
         time: Time,
         wall_s: float,
         note: Callable[[str], None],
+        tracing: bool,
     ) -> None:
         self.book = book
         self.manners = manners
         self.random = random
         self.time = time
         self.note = note
-        self.loop = ProcessLoop(time)  # type: ignore[abstract] # no I/O
+        self.tracing = tracing
+        """Somebody reads the notes; the frequent ones are not worded otherwise."""
+        self.loop = OutsideLoop(time)  # type: ignore[abstract] # no I/O
         self.calm = False
         """Nothing goes wrong any more."""
         self.wall_s = wall_s
@@ -149,9 +156,9 @@ class Outside:
         self.longest_s = 0.0
         """Longest time that was asked for by Retry-After."""
 
-    def fault_for(self, letter: Letter) -> str:
+    def fault_for(self, letter: Letter, url: str) -> str:
         manners, random = self.manners, self.random
-        if self.calm or random.random() >= manners.rate:
+        if self.calm or url == POLITE_CALLBACK or random.random() >= manners.rate:
             return ""
         fault = manners.faults[int(random.random() * len(manners.faults))]
         if letter.kind not in (CHUNK, COMPLETED) and fault not in _TO_STOPS:
@@ -253,9 +260,12 @@ class Outside:
             self._receive(letter)
 
     def _forget(self, letter: Letter) -> Reply:
-        held = len(self.book.shelves[letter.ingestion_id].chains)
+        shelf = self.book.shelves[letter.ingestion_id]
+        held = len(shelf.chains)
         down_to = self.random.randrange(held + 1)
-        if down_to < held:
+        # What the service has put down as COMPLETED nobody will send again: a receiver that
+        # loses it then, because somebody who was frozen comes late, loses it for ever.
+        if down_to < held and not shelf.finished:
             self.provoke("REWIND_LOOP")
             self.went_back.add(letter.ingestion_id)
             self.note(f"the receiver forgets chunk {down_to} and all after it")
@@ -324,11 +334,14 @@ class Network(httpx.AsyncBaseTransport):
         assert isinstance(request.stream, AsyncIterable)
         body = b"".join([piece async for piece in request.stream])
         letter = outside.book.letter(body)
-        fault = outside.fault_for(letter)
-        attempt = request.headers["ingest-attempt"]
-        outside.note(
-            f"{self._name} sends {letter.text}, attempt {attempt} {fault and f'({fault})'}"
-        )
+        url = str(request.url)
+        outside.book.addressed(letter, url)
+        fault = outside.fault_for(letter, url)
+        if outside.tracing:
+            attempt = request.headers["ingest-attempt"]
+            outside.note(
+                f"{self._name} sends {letter.text}, attempt {attempt} {fault and f'({fault})'}"
+            )
         if fault == "refused":
             raise httpx.ConnectError("nobody listens")
         coming: asyncio.Future[Reply | Exception] = self._loop.create_future()
@@ -347,7 +360,8 @@ class Network(httpx.AsyncBaseTransport):
         reply = outside.outcome(self._name, letter, fault)
         if reply is None:
             return
-        outside.note(f"{self._name} is answered {_shown(reply)} to {letter.text}")
+        if outside.tracing:
+            outside.note(f"{self._name} is answered {_shown(reply)} to {letter.text}")
         outside.loop.call_later(outside.transit_s(), self._bring, reply, coming)
 
     def _bring(self, reply: Reply | Exception, coming: "asyncio.Future[Reply | Exception]") -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from app.domain.errors import IngestError
 from app.domain.identity import IngestionId
 from app.domain.ingestion import FINISHED, LIVE, Ingestion, State, Submission
-from tests.simulation.engine import CALLBACK, POLICY
+from tests.simulation.engine import POLICY
 from tests.simulation.files import SourceFile
+from tests.simulation.network import CALLBACK, POLITE_CALLBACK
 from tests.simulation.plan import some_limits
-from tests.simulation.rows import at_once
+from tests.simulation.virtual import at_once
 from tests.simulation.world import World
 
 STOPPED = frozenset({State.PAUSED, State.FAILED, State.ABORTED, State.QUARANTINED})
@@ -21,6 +22,8 @@ class Person:
         self._world = world
         self._hold = world.rows.hold("person", world.clock)
         self._limits = dict(zip(world.files, world.plan.limits, strict=True))
+        callbacks = world.plan.callbacks or [CALLBACK] * len(world.files)
+        self._callbacks = dict(zip(world.files, callbacks, strict=True))
         self._file_of: dict[IngestionId, SourceFile] = {}
         self._cancelled: set[IngestionId] = set()
         self.states: dict[IngestionId, State] = {}
@@ -36,10 +39,12 @@ class Person:
 
     def submit(self, path: str, *, new_version: bool = False) -> None:
         world, file = self._world, self._world.files[path]
+        if file.changed and file not in self._file_of.values():
+            return world.note(f"{path} is no longer what was to be submitted")
         submission = Submission(
             file_path=path,
             file_type=file.file_type,
-            callback_url=CALLBACK,
+            callback_url=self._callbacks[path],
             limits=self._limits[path],
             metadata={"class": "Product"},
         )
@@ -51,7 +56,7 @@ class Person:
             return world.note(f"{path} is not taken: {error.code}")
         ingestion = submitted.ingestion
         world.note(f"{path} is submitted: {submitted.status} {ingestion.id[:6]}")
-        world.book.expect(ingestion.id, file.truth)
+        world.book.expect(ingestion.id, file.truth, submission.callback_url)
         world.book.excuse_waits(ingestion.id)
         self._file_of[ingestion.id] = file
         # Next time with others: what was cut must not care (invariant 2).
@@ -59,6 +64,11 @@ class Person:
         self._keep(ingestion)
         self.stir()
         return None
+
+    def submit_in(self, seconds: float, path: str) -> None:
+        """Submit a file later, whatever happens meanwhile."""
+        self.errands += 1
+        self._world.outside.loop.call_later(seconds, self._do_errand, path)
 
     def cancel(self, ingestion_id: IngestionId) -> None:
         try:
@@ -117,11 +127,17 @@ class Person:
 
     def wrote(self, process: str, write: str, ingestion_id: IngestionId) -> None:
         state, reached, delivered = self._hold.standing(ingestion_id)
-        self._world.note(f"{process} wrote {ingestion_id[:6]} {write}; chunk {reached} is next")
+        if self._world.outside.tracing:
+            text = f"{process} wrote {ingestion_id[:6]} {write}; chunk {reached} is next"
+            self._world.note(text)
         self._world.book.written(
             ingestion_id, write, reached=reached, delivered=delivered, state=state
         )
         if state != self.states[ingestion_id]:
+            polite = self._callbacks[self._file_of[ingestion_id].path] == POLITE_CALLBACK
+            # A process that was frozen may have missed an answer.
+            if state == State.WAITING and polite and process not in self._world.book.unaware:
+                self._world.accuse("origin", "it waits for a receiver that always answered")
             self._see(self.look(ingestion_id))
 
     def failed(self, process: str, name: str, error: Exception) -> None:
@@ -160,10 +176,7 @@ class Person:
         if not (ingestion.failure and self._has_reason(ingestion, ingestion.failure.code)):
             world.accuse("I8", f"{state} without a reason: {ingestion.failure}")
         if state is not State.ABORTED and not world.outside.calm:
-            self.errands += 1
-            world.outside.loop.call_later(
-                world.random.uniform(0, 10), self._do_errand, ingestion.submission.file_path
-            )
+            self.submit_in(world.random.uniform(0, 10), ingestion.submission.file_path)
 
     def _do_errand(self, path: str) -> None:
         self.errands -= 1

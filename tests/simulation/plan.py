@@ -9,7 +9,8 @@ from random import Random
 
 from app.domain.budget import ChunkLimits
 from tests.simulation.files import SourceFile, a_file
-from tests.simulation.network import FAULTS, Manners
+from tests.simulation.network import CALLBACK, FAULTS, POLITE_CALLBACK, Manners
+from tests.simulation.workbook import a_workbook
 
 EVENTS = (
     *("crash",) * 6,
@@ -17,6 +18,13 @@ EVENTS = (
     *("replace", "rewrite", "swap", "vanish", "clock", "submit", "submit many", "new version"),
 )
 """What can happen to a service or its surroundings; those named twice happen twice as often."""
+
+ORIGINS_RATE = 0.1
+"""How many plans deliver to two receivers, 0 … 1: one at fault, and one that never is. What
+happens to the first must not touch the second."""
+
+WORKBOOKS_RATE = 0.03
+"""How many plans read an Excel workbook: it takes as long as three other files."""
 
 STEPS = 500
 """Handles that a plain schedule runs, more or less: where events are put."""
@@ -31,6 +39,12 @@ class Plan:
     files: list[SourceFile]
     limits: list[ChunkLimits]
     manners: Manners
+    callbacks: list[str] = field(default_factory=list)
+    """Where each file is delivered to; one for all of them when there is none."""
+
+    begins_s: list[float] = field(default_factory=list)
+    """When each file is submitted; all at once when this is empty."""
+
     events: list[tuple[int, str]] = field(default_factory=list)
     """After how many handles of the services what happens; the first last."""
 
@@ -48,6 +62,24 @@ class Plan:
 def planned(seed: int, *, sqlite: bool = False) -> Plan:
     """Draw a plan."""
     random = Random(seed)
+    plan = _plain(random, seed, sqlite=sqlite)
+    # Files that come on top, so that no plan does less because of them.
+    if random.random() < WORKBOOKS_RATE:
+        _add(plan, random, a_workbook(random, f"file{len(plan.files)}"))
+    if random.random() < ORIGINS_RATE:
+        plan.callbacks = [CALLBACK] * len(plan.files) + [POLITE_CALLBACK]
+        # Later, or it would be done before anybody gave up the first receiver.
+        plan.begins_s = [0.0] * len(plan.files) + [random.uniform(0.0, plan.ends_s)]
+        _add(plan, random, a_file(random, f"file{len(plan.files)}"))
+    return plan
+
+
+def _add(plan: Plan, random: Random, file: SourceFile) -> None:
+    plan.files.append(file)
+    plan.limits.append(some_limits(random))
+
+
+def _plain(random: Random, seed: int, *, sqlite: bool) -> Plan:
     files = [a_file(random, f"file{n}") for n in range(random.choice((1, 1, 1, 1, 2, 3)))]
     faults = tuple(random.choices(FAULTS, k=random.randint(1, 5)))
     return Plan(

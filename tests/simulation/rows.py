@@ -8,13 +8,8 @@ processes to do (`tests/chaos`).
 
 import fcntl
 import os
-import shutil
-import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
-from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 from app.domain.identity import IngestionId
 from app.domain.ingestion import Ingestion
@@ -24,23 +19,11 @@ from app.stores.memory import MemoryStore
 from app.stores.sqlite.catalog import SqliteCatalog
 from app.stores.sqlite.connection import Connection
 from app.stores.sqlite.ledger import SqliteLedger
-from app.stores.sqlite.schema import migrate
 from app.stores.sqlite.workers import Worker
+from tests.simulation.database import Database, database
 from tests.simulation.virtual import Time
 
-T = TypeVar("T")
-
 LEASE_S = 30.0
-
-
-def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return cast("T", stop.value)
-    coroutine.close()
-    raise AssertionError("a store waited in the middle of a transaction")
 
 
 class Hold(Protocol):
@@ -131,7 +114,9 @@ class _Leased:
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
-        return getattr(self._rows.store, method)
+        found = getattr(self._rows.store, method)
+        vars(self)[method] = found
+        return found
 
     async def claim(self, *, limit: int) -> Sequence[tuple[Lease, Ingestion]]:
         rows = self._rows
@@ -155,29 +140,32 @@ class _Leased:
 
 
 class SqliteRows:
-    """A database file, in memory where the machine has a file system for that."""
+    """The rows of a database that other schedules had before."""
 
     def __init__(self, time: Time, clock: Clock) -> None:
         self._time = time
-        self._folder = Path(mkdtemp(prefix="simulated-", dir=_fast_folder()))
-        self.path = self._folder / "progress.db"
-        self.path.write_bytes(_empty_database())
+        self._database = database()
+        self._holds: list[SqliteHold] = []
 
     def hold(self, name: str, clock: Clock) -> "SqliteHold":
-        return SqliteHold(self.path, clock=clock, time=self._time)
+        hold = SqliteHold(self._database, clock=clock, time=self._time)
+        self._holds.append(hold)
+        return hold
 
     def close(self) -> None:
-        shutil.rmtree(self._folder)
+        for hold in self._holds:
+            hold.die()
 
 
 class SqliteHold:
     """A ``Hold``."""
 
-    def __init__(self, path: Path, *, clock: Clock, time: Time) -> None:
-        self._writer, self._reader = _Direct(path), _Direct(path)
-        self._worker = Worker(
-            path.with_name(f"{path.name}.workers"), lease_s=LEASE_S, uptime=lambda: time.now
-        )
+    def __init__(self, database: Database, *, clock: Clock, time: Time) -> None:
+        self._database = database
+        self._ends = database.connect()
+        self._gone = False
+        self._writer, self._reader = self._ends
+        self._worker = Worker(database.workers, lease_s=LEASE_S, uptime=lambda: time.now)
         self._writer.do(self._worker.join)
         ends = cast("Connection", self._writer), cast("Connection", self._reader)
         changes = Changes()
@@ -213,53 +201,6 @@ class SqliteHold:
         self._close()
 
     def _close(self) -> None:
-        self._writer.db.close()
-        self._reader.db.close()
-
-
-class _Direct:
-    """A `Connection` without its thread: each transaction is done when it is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self.db.row_factory = sqlite3.Row
-        self.db.execute("PRAGMA synchronous = OFF")
-
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return work(self.db)
-
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return self.do(work)
-
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return self.do(work, begin="BEGIN")
-
-    def do(self, work: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE") -> T:
-        self.db.execute(begin)
-        try:
-            result = work(self.db)
-        except BaseException:
-            self.db.execute("ROLLBACK")
-            raise
-        self.db.execute("COMMIT")
-        return result
-
-
-@cache
-def _empty_database() -> bytes:
-    folder = Path(mkdtemp(prefix="simulated-", dir=_fast_folder()))
-    try:
-        path = folder / "empty.db"
-        direct = _Direct(path)
-        at_once(migrate(cast("Connection", direct)))
-        direct.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        direct.db.close()
-        return path.read_bytes()
-    finally:
-        shutil.rmtree(folder)
-
-
-@cache
-def _fast_folder() -> Path | None:
-    memory = Path("/dev/shm")
-    return memory if os.access(memory, os.W_OK) else None
+        if not self._gone:
+            self._gone = True
+            self._database.disconnect(self._ends)

@@ -38,6 +38,9 @@ class Outcome:
     states: dict[str, str]
     steps: int
     messages: int
+    kills: int
+    """Service processes that ended as ``kill -9`` ends them."""
+
     seconds: float
     happened: Counter[str]
 
@@ -59,25 +62,29 @@ class Schedule:
     def run(self) -> Outcome:
         """Carry it out, and tell of the breaches."""
         world, person = self._world, self._person
-        try:
-            with seeded(self._plan.seed):
+        with seeded(self._plan.seed), ProcessLoop.found_quickly():
+            try:
                 self._live_through()
-        finally:
-            self._services.remove_all()
-            ProcessLoop.leave()
-            world.rows.close()
+            finally:
+                self._services.remove_all()
+                world.rows.close()
         return Outcome(
             accusations=world.accusations,
             states={str(one): state for one, state in person.states.items()},
             steps=self._steps,
             messages=world.book.messages,
+            kills=self._services.kills,
             seconds=world.time.now,
             happened=self._happened,
         )
 
     def _live_through(self) -> None:
-        for path in self._world.files:
-            self._person.submit(path)
+        begins_s = self._plan.begins_s or [0.0] * len(self._world.files)
+        for path, begin_s in zip(self._world.files, begins_s, strict=True):
+            if begin_s:
+                self._person.submit_in(begin_s, path)
+            else:
+                self._person.submit(path)
         for _ in range(self._plan.services):
             self._services.start()
         self._go_on(until_s=self._plan.ends_s)
@@ -95,16 +102,12 @@ class Schedule:
             if loop is None:
                 return world.accuse("I8", "nothing will ever happen again")
             if loop is outside:
-                loop.step()
+                loop.run(1)
                 continue
-            for _ in range(STRIDE):
-                if not loop.ready:
-                    break
-                loop.step()
-                self._steps += 1
-                if events and self._steps >= events[-1][0]:
-                    self._happen(events.pop()[1])
-                    break
+            stride = min(STRIDE, max(1, events[-1][0] - self._steps)) if events else STRIDE
+            self._steps += loop.run(stride)
+            if events and self._steps >= events[-1][0]:
+                self._happen(events.pop()[1])
             if loop.troubles:
                 world.accuse("bug", loop.troubles[0])
             if self._steps > STEPS_MAX:
@@ -176,7 +179,7 @@ class Schedule:
         self._services.remove_all()
         # What was late arrives now, at a receiver whose sender is gone.
         while (loop := pick([world.outside.loop], world.time, world.random)) is not None:
-            loop.step()
+            loop.run(1)
         self._person.close_the_books()
         # Each of them may cost every ingestion one message that was settled already.
         disruptions = self._services.disruptions + self._person.cancellations()

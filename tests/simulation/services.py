@@ -37,6 +37,7 @@ class Services:
         self._watch = watch
         self._living: list[Process] = []
         self._born = 0
+        self.kills = 0
         self.disruptions = 0
         """Times that a process lost what it had not written."""
         self.loops: list[ProcessLoop] = [world.outside.loop]
@@ -78,6 +79,7 @@ class Services:
     def kill(self, process: Process) -> None:
         """Do as ``kill -9`` does, and as whoever watches over the service does then."""
         self._world.note(f"{process.name} is killed")
+        self.kills += 1
         self.disruptions += 1
         process.hold.die()
         self._remove(process)

@@ -11,7 +11,7 @@ from tests.simulation.schedule import Outcome, Schedule
 SQLITE_EVERY = 20
 """One seed in so many runs on the real SQLite store, at a tenth of the speed."""
 
-GARBAGE_EVERY = 50
+GARBAGE_EVERY = 10
 """Schedules between two garbage collections: half of the time goes there otherwise."""
 
 TRACE_LINES = 120
@@ -26,6 +26,7 @@ class Tally:
     sqlite: int = 0
     steps: int = 0
     messages: int = 0
+    kills: int = 0
     virtual_s: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
@@ -37,6 +38,7 @@ class Tally:
         self.sqlite += on_sqlite(seed)
         self.steps += outcome.steps
         self.messages += outcome.messages
+        self.kills += outcome.kills
         self.virtual_s += outcome.seconds
         self.states.update(outcome.states.values())
         self.happened.update(outcome.happened)
@@ -49,6 +51,7 @@ class Tally:
         self.sqlite += other.sqlite
         self.steps += other.steps
         self.messages += other.messages
+        self.kills += other.kills
         self.virtual_s += other.virtual_s
         self.states.update(other.states)
         self.happened.update(other.happened)
@@ -69,6 +72,8 @@ def run_all(seeds: Iterable[int], *, broken_max: int = 3) -> Tally:
     """Run schedules until so many broke."""
     tally = Tally()
     was_enabled = gc.isenabled()
+    # What was there before is not looked at again with each collection.
+    gc.freeze()
     gc.disable()
     try:
         for seed in seeds:
@@ -78,6 +83,7 @@ def run_all(seeds: Iterable[int], *, broken_max: int = 3) -> Tally:
             if tally.schedules % GARBAGE_EVERY == 0:
                 gc.collect()
     finally:
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
     return tally

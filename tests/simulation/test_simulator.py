@@ -1,6 +1,7 @@
 """The simulation itself: it repeats itself, it crashes everywhere, and its judge is its own."""
 
 import ast
+import json
 import time
 from pathlib import Path
 from random import Random
@@ -12,8 +13,9 @@ from app.domain.ingestion import FileType
 from tests.simulation import book, soak
 from tests.simulation.files import SourceFile, a_file
 from tests.simulation.network import Manners
-from tests.simulation.plan import Plan
+from tests.simulation.plan import Plan, planned
 from tests.simulation.schedule import Outcome, Schedule
+from tests.simulation.workbook import Workbook
 
 
 def a_plan(*, sqlite: bool = False, manners: Manners | None = None) -> Plan:
@@ -88,6 +90,40 @@ def test_the_judge_shares_no_code_with_the_service() -> None:
     assert [
         name for name in imported if str(name).startswith(("app", "mock_receiver", "tests"))
     ] == []
+
+
+def test_a_workbook_arrives_killed_at_every_await() -> None:
+    def plan() -> Plan:
+        made = a_plan()
+        made.files = [Workbook("file0", [("n1", "w1"), ("n2", "w2"), ("n3", "w3")])]
+        return made
+
+    for step in range(carried_out(plan()).steps):
+        killed = plan()
+        killed.events = [(step, "crash")]
+        assert list(carried_out(killed).states.values()) == ["COMPLETED"], step
+
+
+def test_some_plans_deliver_to_two_receivers_and_some_read_a_workbook() -> None:
+    plans = [planned(seed) for seed in range(400)]
+    assert any(len(set(plan.callbacks)) == 2 for plan in plans)
+    assert any(isinstance(file, Workbook) for plan in plans for file in plan.files)
+
+
+def test_a_settled_message_counts_as_needless_once_until_it_is_settled_again() -> None:
+    judge = book.Book(lambda rule, text: pytest.fail(f"{rule}: {text}", pytrace=False))
+    judge.expect("one", [], "http://receiver.example/")
+    counts = {"read": 0, "delivered": 0, "filtered": 0, "dead_lettered": 0}
+    body = {"type": book.COMPLETED, "ingestion_id": "one", "total_chunks": 0, "total_records": 0}
+    body |= {"counts": counts, "chain": judge.shelves["one"].chain_start}
+    waste = []
+    for is_heard in (True, False, False, True, True):
+        letter = judge.sent("service 1", json.dumps(body).encode(), 0.0)
+        if is_heard:
+            judge.hears(letter, {"ack": True})
+        judge.back("service 1", letter, waited_s=0.0)
+        waste.append(judge.needless)
+    assert waste == [0, 1, 1, 1, 2]
 
 
 def test_a_file_is_made_in_every_format_and_sometimes_broken() -> None:

@@ -9,12 +9,14 @@ again was killed there.
 import asyncio
 import asyncio.events
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -28,36 +30,15 @@ class Time:
         self.now = 0.0
 
 
-class _Handle(asyncio.Handle):
-    """A handle that asks nobody whether to debug: there are hundreds in a schedule."""
+class _Handle(list[Any]):
+    """What is to be called: callback, arguments, context. A list is made in C, and there are
+    hundreds of them in a schedule."""
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: "ProcessLoop",
-        context: Context | None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-
-
-class _Timer(_Handle):
-    """What `asyncio.TimerHandle` is to its users: something that can be cancelled."""
-
-    __slots__ = ("_when",)
-
-    _when: float
-
-    def when(self) -> float:
-        return self._when
+    def cancel(self) -> None:
+        """Be passed over in one's turn."""
+        self[0] = None
 
 
 class ProcessLoop(asyncio.AbstractEventLoop):
@@ -69,7 +50,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self._time = time
         self._order = count()
         self.ready: deque[_Handle] = deque()
-        self.timers: list[tuple[float, int, _Timer]] = []
+        self.timers: list[tuple[float, int, _Handle]] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.troubles: list[str] = []
         """What a real loop would have logged: exceptions that nobody took."""
@@ -88,10 +69,12 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
+    # Nobody here has context variables: only tasks bring a context, their own.
+
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context)
+    ) -> _Handle:
+        handle = _Handle((callback, args, context))
         self.ready.append(handle)
         return handle
 
@@ -101,7 +84,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: Context | None = None,
-    ) -> _Timer:
+    ) -> _Handle:
         return self.call_at(self._time.now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
@@ -110,14 +93,13 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: Context | None = None,
-    ) -> _Timer:
-        timer = _Timer(callback, args, self, context)
-        timer._when = when
+    ) -> _Handle:
+        handle = _Handle((callback, args, context))
         if when <= self._time.now:
-            self.ready.append(timer)
+            self.ready.append(handle)
         else:
-            heappush(self.timers, (when, next(self._order), timer))
-        return timer
+            heappush(self.timers, (when, next(self._order), handle))
+        return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -129,7 +111,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name or "task", context=context)
         self.tasks.append(task)
         return task
 
@@ -145,28 +127,63 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             asyncio.events._set_running_loop(self)
 
     @staticmethod
+    @contextmanager
+    def found_quickly() -> Iterator[None]:
+        """Have asyncio ask here which loop runs: each time it asks the system for the process.
+
+        And have it keep no list of all tasks: each loop here has its own.
+        """
+        names = ("get_running_loop", "_get_running_loop")
+        own = {name: vars(asyncio.events)[name] for name in names}
+        every_task = vars(asyncio.tasks)["_all_tasks"]
+        try:
+            vars(asyncio.events).update(dict.fromkeys(names, lambda: ProcessLoop.entered))
+            every_task.add = lambda task: None
+            yield
+        finally:
+            del every_task.add
+            vars(asyncio.events).update(own)
+            ProcessLoop.leave()
+
+    @staticmethod
     def leave() -> None:
         """Let no loop run."""
         ProcessLoop.entered = None
         asyncio.events._set_running_loop(None)
 
-    def step(self) -> None:
-        """Run the next handle."""
-        handle = self.ready.popleft()
-        if not handle._cancelled:
-            self.enter()
-            handle._run()
+    def run(self, most: int) -> int:
+        """Run the next handles, so many at most; return how many there were."""
+        self.enter()
+        ready = self.ready
+        for done in range(most):
+            if not ready:
+                return done
+            callback, args, context = ready.popleft()
+            try:
+                if callback is None:
+                    continue
+                if context is None:
+                    callback(*args)
+                else:
+                    context.run(callback, *args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.troubles.append(f"Exception in {callback!r}: {error!r}")
+        return most
 
-    def due_at(self) -> float | None:
-        """Return when the next timer is due."""
-        while self.timers and self.timers[0][2]._cancelled:
-            heappop(self.timers)
-        return self.timers[0][0] if self.timers else None
+    def due_at(self) -> float:
+        """Return when the next timer is due; infinity: never."""
+        timers = self.timers
+        while timers and timers[0][2][0] is None:
+            heappop(timers)
+        return timers[0][0] if timers else inf
 
     def wake(self) -> None:
         """Make ready what is due."""
-        while self.timers and self.timers[0][0] <= self._time.now:
-            self.ready.append(heappop(self.timers)[2])
+        timers, now = self.timers, self._time.now
+        while timers and timers[0][0] <= now:
+            self.ready.append(heappop(timers)[2])
 
     def unfinished(self) -> list[asyncio.Task[Any]]:
         """Return the tasks that have not ended."""
@@ -188,6 +205,17 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self.ready.clear()
         self.timers.clear()
         self.leave()
+
+
+class OutsideLoop(ProcessLoop):
+    """The loop of what is no process: timers and callbacks, no coroutines.
+
+    Nobody in it asks asyncio which loop runs, so it is never said: each time costs two system
+    calls, and every second handle is one of these.
+    """
+
+    def enter(self) -> None:
+        """Leave the running loop as it is."""
 
 
 class Killed(BaseException):
@@ -216,9 +244,19 @@ def pick(loops: list[ProcessLoop], time: Time, random: Random) -> ProcessLoop | 
         busy = [loop for loop in loops if loop.ready]
         if busy:
             return busy[0] if len(busy) == 1 else busy[int(random.random() * len(busy))]
-        dues = [due for loop in loops if loop.timers and (due := loop.due_at()) is not None]
-        if not dues:
+        due = min([loop.due_at() for loop in loops])
+        if due == inf:
             return None
-        time.now = max(time.now, min(dues))
+        time.now = max(time.now, due)
         for loop in loops:
             loop.wake()
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    coroutine.close()
+    raise AssertionError("a store waited in the middle of a transaction")

@@ -38,6 +38,7 @@ class World:
             time=self.time,
             wall_s=START.timestamp(),
             note=self.note,
+            tracing=trace is not None,
         )
         self.weather = Weather(
             random=self.random,

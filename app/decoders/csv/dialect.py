@@ -22,7 +22,8 @@ csv.field_size_limit(2 * RECORD_BYTES_MAX)
 _NOT_FROM_THE_MIDDLE = re.compile(r"utf-7|hz|iso2022.*|punycode|idna|.*unicode_escape|undefined")
 """Encodings whose bytes mean something only after those before them, or are no text."""
 
-_HINT = re.compile(r'"?sep=([^"\'\r\n])"?', re.IGNORECASE)
+# Neither NUL nor what stands for bytes that are no text is a delimiter.
+_HINT = re.compile(r'"?sep=([^"\'\r\n\0\ufffd])"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

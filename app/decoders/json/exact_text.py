@@ -21,10 +21,13 @@ _CUT_TOKEN = re.compile(
       \.? | [eE][+-]?                                     # of 1.5 or 1e+5, after the 1
     | - | -?I(?:n(?:f(?:i(?:n(?:it?)?)?)?)?)? | Na?       # refused, but not before it is seen
     | t(?:ru?)? | f(?:a(?:ls?)?)? | n(?:ul?)?
-    | \\?u[0-9a-fA-F]{0,4}                                # an escape
     """,
     re.VERBOSE,
 )
+_CUT_ESCAPE = re.compile(r"\\?u[0-9a-fA-F]{0,4}")
+
+_CUT_NUMBER = re.compile(r"\.?|[eE][+-]?")
+"""What may follow a whole number and still be a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class ExactText:
             if self._keep and not self._canonical:
                 record = text[start:end].encode()
         except JSONDecodeError as error:
-            if is_cut(text, error.pos) or error.msg.startswith("Unterminated string"):
+            if _is_cut(text, error):
                 return Cut()
             return Fault(malformed(error.msg), error.pos)
         except RecursionError:
@@ -97,14 +100,17 @@ def skip_space(text: str, index: int) -> int:
     return space.end() if space else index
 
 
-def is_cut(text: str, index: int) -> bool:
-    """Tell whether from ``index`` on there is nothing, or a token that is not complete."""
-    return _CUT_TOKEN.fullmatch(text, index) is not None
+def _is_cut(text: str, error: JSONDecodeError) -> bool:
+    """Tell whether where the scanner stopped is nothing, or a token that is not complete."""
+    if error.msg.startswith("Unterminated string"):
+        return True
+    in_string = error.msg.startswith("Invalid \\")
+    return (_CUT_ESCAPE if in_string else _CUT_TOKEN).fullmatch(text, error.pos) is not None
 
 
 def is_cut_number(text: str, end: int) -> bool:
     """Tell whether the number before ``end`` may go on after the end of the text."""
-    return text[end - 1].isdigit() and is_cut(text, end)
+    return text[end - 1].isdigit() and _CUT_NUMBER.fullmatch(text, end) is not None
 
 
 def bytes_before(text: str, index: int) -> int:

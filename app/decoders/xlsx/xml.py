@@ -65,6 +65,8 @@ class Markup:
     def __init__(self, part: str) -> None:
         self.prefix = ""
         """Of the elements that `whole_elements` looks for, with its colon."""
+        self.latest = ""
+        """The element that started last."""
         self._part = part
         self._fed = 0
         self._depth = 0
@@ -123,7 +125,8 @@ class Markup:
         self._depth += 1
         if self._depth > DEPTH_MAX:
             raise self.malformed(f"elements are nested more than {DEPTH_MAX} levels deep")
-        self.start(self._local(name), attributes)
+        self.latest = self._local(name)
+        self.start(self.latest, attributes)
 
     def _ended(self, name: str) -> None:
         self._depth -= 1
@@ -204,8 +207,9 @@ def _opened(
         if found:
             markup.feed(held[: found.end()])
             yield ""
+            # In another name space it is another element.
             markup.prefix = found[1]
-            return held[found.end() :], found[1]
+            return held[found.end() :], found[1] if markup.latest == parent else None
     return held, None
 
 

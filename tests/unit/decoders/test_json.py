@@ -105,6 +105,8 @@ def test_two_arrays_of_objects_are_ambiguous_until_a_path_is_named(text: str) ->
     assert decoded.error is not None
     assert "'a'" in decoded.error.message
     assert "options.record_path" in decoded.error.remedy
+    assert decoded.error.place is not None
+    assert decoded.error.place.byte == text.index('{"y"')
     assert read(text, "a").error is None
 
 

@@ -110,6 +110,22 @@ def test_a_document_broken_behind_its_records_is_refused(rest: str, block: int) 
     assert decoded.records == [b"1"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"[1]" + rest for rest in (b"-", b"t", b"e", b"-1", b"-\n")),
+        b"[1\\u00e\xff]",
+        b"[\\ud800\xff]",
+    ],
+)
+def test_what_is_wrong_is_judged_alike_in_any_blocks(data: bytes) -> None:
+    outcomes = {
+        (decoded.code, decoded.error and decoded.error.place)
+        for decoded in (read(data, "", block) for block in (1, 2, 3, 4, 5, 64 * 1024))
+    }
+    assert len(outcomes) == 1
+
+
 @BLOCKS
 def test_a_value_that_is_no_record_may_hold_what_a_record_may_not(block: int) -> None:
     text = '{"s":"\\ud800","n":[1e400,"\\udfff"],"big":' + "9" * 6000 + ',"a":[1],"z":{"q":[[]]}}'

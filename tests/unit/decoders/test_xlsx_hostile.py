@@ -4,6 +4,9 @@ import io
 import os
 import tracemalloc
 import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -15,6 +18,7 @@ from app.decoders.xlsx.decoder import XlsxDecoder
 from app.domain.chunk import Cursor
 from app.domain.errors import DecodeCode, DecodeError, IngestError, SourceError
 from app.domain.ingestion import DecodeOptions
+from app.sources.local import LocalSources
 from tests.support.decoding import Decoded, decode
 from tests.support.sources import BytesSource
 from tests.support.workbooks import (
@@ -96,6 +100,39 @@ def test_a_truncated_file_never_ends_well_wherever_it_is_cut() -> None:
         assert read(whole[:end]).code in (DecodeCode.TRUNCATED, DecodeCode.MALFORMED)
 
 
+@pytest.mark.parametrize("checksum", ["of the whole", "of what is left"])
+def test_a_stream_that_was_cut_before_it_was_packed_never_ends_well(checksum: str) -> None:
+    """The container is whole, and a decompressor says nothing of an input that ends early."""
+    rows = HEADER + "".join(row(at, number(f"A{at}", str(at))) for at in range(2, 300))
+    whole = read(archive(parts_of(rows))).records
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    xml = worksheet(rows).encode()
+    stream = deflate.compress(xml) + deflate.flush()
+    for end in range(0, len(stream), 11):
+        left = zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(stream[:end])
+        said = xml if checksum == "of the whole" else left
+        decoded = read(with_stream(parts_of(rows), SHEET, stream[:end], said))
+        if left != xml:  # its last bits say only that it ends
+            assert decoded.code in (DecodeCode.TRUNCATED, DecodeCode.MALFORMED)
+        assert decoded.records == whole[: len(decoded.records)]
+
+
+def with_stream(
+    parts: Mapping[str, str | bytes], name: str, stream: bytes, content: bytes
+) -> bytes:
+    """Zip ``parts``, one of them as this deflate stream, which is said to be ``content``."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as package:
+        for part, text in parts.items():
+            package.writestr(part, stream if part == name else text)
+        entry = package.getinfo(name)
+        entry.compress_type, entry.CRC = zipfile.ZIP_DEFLATED, zlib.crc32(content)
+        entry.file_size = len(content)  # the directory, which is what counts, says so
+    packed = bytearray(file.getvalue())
+    packed[entry.header_offset + 8] = zipfile.ZIP_DEFLATED  # and the header has to agree
+    return bytes(packed)
+
+
 def test_a_changed_byte_is_noticed_or_changes_nothing() -> None:
     rows = HEADER + "".join(row(at, number(f"A{at}", str(at))) for at in range(2, 300))
     whole = archive(parts_of(rows, strings="<si><t>a</t></si>"))
@@ -120,6 +157,16 @@ def test_a_wrong_checksum_at_the_end_is_noticed_after_all_good_records() -> None
     decoded = read(damaged)
     assert decoded.code == DecodeCode.MALFORMED
     assert len(decoded.records) > 8000
+
+
+def test_a_file_without_its_beginning_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    """Its parts now lie before it: a file on disk refuses to go there with an OSError."""
+    file = tmp_path / "damaged.xlsx"
+    file.write_bytes(archive(parts_of(GOOD))[300:])
+    source = LocalSources([tmp_path]).locate(str(file))
+    with pytest.raises(DecodeError) as caught:
+        XlsxDecoder(source, DecodeOptions()).detect()
+    assert caught.value.code == DecodeCode.MALFORMED
 
 
 def test_a_damaged_string_that_no_cell_uses_is_noticed() -> None:
@@ -320,6 +367,30 @@ def test_prefixed_names_are_read(namespace: str) -> None:
     strings = f'<s:sst xmlns:s="{namespace}"><s:si><s:t>a</s:t></s:si></s:sst>'
     parts = {**parts_of(GOOD, strings=""), SHEET: prefixed, STRINGS: strings}
     assert read(archive(parts)).records == RECORDS
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        f"<?xml-stylesheet <sheetData>{HEADER}{row(2, number('A2', '9')) * 3000}?>",
+        f"<x><sheetData xmlns='urn:x'>{HEADER}{row(2, number('A2', '9'))}</sheetData></x>",
+    ],
+    ids=["in an instruction", "in another name space"],
+)
+def test_rows_that_are_none_are_not_read(before: str) -> None:
+    sheet = f"<worksheet xmlns='{MAIN}'><sheetData>{GOOD}</sheetData></worksheet>"
+    if before.startswith("<x>"):
+        sheet = sheet.replace("<sheetData>", before + "<sheetData>", 1)
+    else:
+        sheet = before + sheet
+    decoded = raw_sheet(sheet)
+    assert (decoded.code, decoded.records) == (None, RECORDS)
+
+
+def test_an_attribute_that_comes_twice_is_malformed() -> None:
+    rows = HEADER + '<row r="2"><c r="A2" t="n" t="str"><v>1</v></c></row>'
+    decoded = read(archive(parts_of(rows)))
+    assert (decoded.code, decoded.records) == (DecodeCode.MALFORMED, [])
 
 
 def test_elements_of_other_name_spaces_are_no_cells() -> None:
