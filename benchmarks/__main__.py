@@ -89,7 +89,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--delays-ms", type=float, nargs="+", default=[0, 20], help="delays")
     add("--memory-mb", type=float, nargs="+", default=[20, 100], help="memory: sizes of files")
     add("--kernel-limit-mb", type=int, help="memory: the service in a control group (root)")
-    add("--resume-mb", type=float, default=20, help="resume: size of the file (%(default)s)")
+    add("--resume-mb", type=float, default=100, help="resume: size of the file (%(default)s)")
     add("--places", type=int, nargs="+", default=[5, 50, 95], help="resume: percent of the file")
     add("--ingestions", type=int, nargs="+", default=[1, 10, 100, 1_000], help="many")
     add("--window-s", type=float, default=5, help="many: how long each is watched (%(default)s)")
