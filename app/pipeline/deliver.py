@@ -20,8 +20,8 @@ HASHED_INLINE_BYTES_MAX = 1024 * 1024
 to hash, and everybody else waits meanwhile."""
 
 QUICK_S = 0.005
-"""A receiver that takes longer leaves time, while it works, to make the message after the next; made
-during the commit, that would hold up the next request. A quick one leaves none."""
+"""A receiver that takes longer leaves time, while it works, to make the message after the next;
+made during the commit, that would hold up the next request. A quick one leaves none."""
 
 MessageOf: TypeAlias = Callable[[Ingestion, Chunk], Message]
 
