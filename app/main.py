@@ -1,13 +1,15 @@
 """The application over its runtime, and how uvicorn serves it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import application
 from app.bootstrap import start
+from app.domain.errors import IngestError
 from app.settings import Settings
 
 HEADER_BYTES_MAX = 16 * 1024
@@ -28,17 +30,37 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with start(settings) as runtime:
+        async with AsyncExitStack() as stack:
+            try:
+                runtime = await stack.enter_async_context(start(settings))
+            except IngestError as error:
+                app.state.start_failure = f"{error.code}: {error.message}. {error.remedy}".rstrip()
+                raise
             app.state.ingestions = runtime.ingestions
             yield
 
     return application.build(lifespan, keyring=settings.keyring())
 
 
+def saying_why(app: FastAPI) -> ASGIApp:
+    """Have the server log why the application did not start, instead of where in the code."""
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            why = getattr(app.state, "start_failure", "")
+            if why and message["type"] == "lifespan.startup.failed":
+                message = {**message, "message": why}
+            await send(message)
+
+        await app(scope, receive, told if scope["type"] == "lifespan" else send)
+
+    return asgi
+
+
 def server_config(settings: Settings) -> uvicorn.Config:
     """Return how the application is served."""
     return uvicorn.Config(
-        create_app(settings),
+        saying_why(create_app(settings)),
         loop="uvloop",
         http="h11",
         ws="none",

@@ -222,6 +222,7 @@ class StoresAgree(RuleBasedStateMachine):
             found: Sequence[tuple[Lease, Ingestion]] = claimed
             for lease, _ in found:
                 self._services[service].leases[lease.ingestion_id] = lease.epoch
+                self._services[service].frozen = False  # to take one is a sign of life
 
     @rule(service=SERVICES)
     def die_and_start_again(self, service: int) -> None:

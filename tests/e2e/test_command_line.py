@@ -209,4 +209,5 @@ def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "Traceback" not in busy.stderr
     assert (unknown.returncode, "INGEST_BLA" in unknown.stderr) == (USAGE, True)
     assert (foreign.returncode, "file is not a database" in foreign.stderr) == (3, True)
+    assert "Traceback" not in foreign.stderr
     assert database.stat().st_size == 2300
