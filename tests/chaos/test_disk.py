@@ -148,7 +148,7 @@ def start_again(folder: Path, fault: Fault) -> None:
             tracing.wait()
         assert tracing.failed()
         *_, reason, _ = trial.service.log().splitlines()
-        assert "StoreUnavailable: the database " in reason
+        assert "STORE_UNAVAILABLE: the database " in reason
         before = trial.service.troubles()
 
         trial.service.start()
