@@ -17,6 +17,9 @@ _ROOTS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
 """Version 1 of control groups, and version 2, which has no folder for memory alone."""
 
 _LIMITS = ("memory.limit_in_bytes", "memory.max")
+_SWAP = ("memory.swappiness", "memory.swap.max")
+"""Set to 0: what is swapped out counts elsewhere."""
+
 _MEMBERS = "cgroup.procs"
 
 
@@ -32,6 +35,9 @@ def group(limit_mb: int) -> Iterator[Path]:
         folder.mkdir()
         limit = next(folder / name for name in _LIMITS if (folder / name).exists())
         limit.write_text(str(limit_mb * 1_000_000))
+        for swap in _SWAP:
+            if (folder / swap).exists():
+                (folder / swap).write_text("0")
     except (OSError, StopIteration) as error:
         if folder.is_dir():
             folder.rmdir()

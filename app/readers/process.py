@@ -36,8 +36,8 @@ IDLE_S = 0.1
 sooner is quick: the next chunk is needed before another child could have made one."""
 
 SMALL_BYTES_MAX = PIPE_BYTES // 2
-"""A chunk up to this size is asked for one earlier, and lies in the pipe meanwhile. It is delivered
-in less time than its reader takes to be woken and to answer."""
+"""A chunk up to this size is asked for one earlier, and lies in the pipe meanwhile: it may be
+delivered sooner than its reader is woken and answers (ADR 6)."""
 
 AHEAD_BYTES_MAX = 64 << 20
 """Bytes of the chunks being delivered up to which a second chunk is held for each of them."""

@@ -100,8 +100,10 @@ async def test_a_quick_receivers_child_is_kept_while_others_wait(
         assert (await slow).ref.number == 0
 
 
-async def test_a_small_chunk_is_there_before_it_is_asked_for(source: Path) -> None:
-    """Otherwise a quick receiver's ACK finds nothing to be staged along with its commit."""
+@asynccontextmanager
+async def one_chunk_left(
+    source: Path,
+) -> AsyncIterator[tuple[ProcessReader, AsyncGenerator[Reading, None]]]:
     async with (
         reader_of(source.parent) as reader,
         aclosing(reader.read(job_of(source))) as readings,
@@ -109,7 +111,12 @@ async def test_a_small_chunk_is_there_before_it_is_asked_for(source: Path) -> No
         await first_chunk(readings)
         for _ in range(LINES - 2):
             await anext(readings)
+        yield reader, readings
 
+
+async def test_a_small_chunk_is_there_before_it_is_asked_for(source: Path) -> None:
+    """Otherwise a quick receiver's ACK finds nothing to be staged along with its commit."""
+    async with one_chunk_left(source) as (reader, readings):
         async with asyncio.timeout(60):
             while children(server_of(reader)):  # it has sent the last one, and is done
                 await asyncio.sleep(0.01)
@@ -119,13 +126,7 @@ async def test_a_small_chunk_is_there_before_it_is_asked_for(source: Path) -> No
 async def test_a_large_one_is_not(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be held by the child, the pipe and the service."""
     monkeypatch.setattr(process, "SMALL_BYTES_MAX", 0)
-    async with (
-        reader_of(source.parent) as reader,
-        aclosing(reader.read(job_of(source))) as readings,
-    ):
-        await first_chunk(readings)
-        for _ in range(LINES - 2):
-            await anext(readings)
+    async with one_chunk_left(source) as (reader, readings):
         [pid] = children(server_of(reader))
         kill_now(pid)
         with pytest.raises(ReaderDied):

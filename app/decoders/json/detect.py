@@ -27,8 +27,7 @@ def detect(stream: ByteStream, *, block_bytes: int = BLOCK_BYTES) -> tuple[str, 
         ``NO_RECORDS_AT_PATH``; ``AMBIGUOUS_RECORDS``; or what is before the first array is
         not JSON. What is broken after it is left to whoever reads the records before.
     """
-    found: list[tuple[str, ...]] = []
-    places: list[Place] = []
+    found: list[tuple[tuple[str, ...], Place]] = []
     window = Window(_Enough(stream, found), block_bytes=block_bytes)
     window.begin()
     tokens = Tokens(window, block_bytes=block_bytes)
@@ -37,8 +36,7 @@ def detect(stream: ByteStream, *, block_bytes: int = BLOCK_BYTES) -> tuple[str, 
         return None
 
     def met(members: list[str]) -> None:
-        found.append(tuple(members))
-        places.append(window.place())
+        found.append((tuple(members), window.place()))
 
     try:
         tokens.value([], met, depth=0)
@@ -48,8 +46,8 @@ def detect(stream: ByteStream, *, block_bytes: int = BLOCK_BYTES) -> tuple[str, 
         if not found:
             raise
     if len(found) > 1:
-        error = ambiguous([path_text(members) for members in found])
-        error.place = places[1]
+        error = ambiguous([path_text(members) for members, _ in found])
+        error.place = found[1][1]
         raise error
     if not found:
         what = "an object without an array of objects" if first == OPEN_OBJECT else "a scalar"
@@ -59,7 +57,7 @@ def detect(stream: ByteStream, *, block_bytes: int = BLOCK_BYTES) -> tuple[str, 
             place=window.place(),
             remedy=f"Set options.record_path to the array of records. {WHOLE_REMEDY}",
         )
-    return found[0]
+    return found[0][0]
 
 
 class _EnoughError(Exception):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app import wire
 from app.domain.budget import ChunkLimits
+from app.domain.chunk import Chunk
 from app.domain.delivery import RetryPolicy
 from app.domain.events import Event
 from app.domain.identity import IngestionId
@@ -47,6 +48,23 @@ class DyingReader:
                 if self._deaths:
                     self._deaths -= 1
                     raise self._error
+
+    def spare(self) -> bool:
+        return self._reader.spare()
+
+
+class CountingReader:
+    """A ``Reader`` that says how many chunks it has given."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.chunks = 0
+
+    async def read(self, job: ReadJob, /) -> AsyncGenerator[Reading, None]:
+        async with aclosing(self._reader.read(job)) as readings:
+            async for reading in readings:
+                self.chunks += isinstance(reading, Chunk)
+                yield reading
 
     def spare(self) -> bool:
         return self._reader.spare()
