@@ -202,6 +202,8 @@ class Lease:
 
     ingestion_id: IngestionId
     epoch: int
+    stretch: int = 0
+    """In which unbroken stretch of its worker's life it was claimed; for `Ledger.is_sure`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +228,14 @@ class Ledger(Protocol):
 
     async def renew(self) -> None:
         """Prolong every lease of this worker; called well within the lease time."""
+        ...
+
+    def is_sure(self, lease: Lease) -> bool:
+        """Tell, without a look at the store, that nobody can have taken this ingestion over.
+
+        Asked before everything that is sent (invariant 9), with no await in between. When it is
+        false, `renew` and ask again. Raises `StaleLease` when somebody did take it over.
+        """
         ...
 
     async def wait_for_work(self, timeout_s: float) -> None:

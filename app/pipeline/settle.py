@@ -117,6 +117,9 @@ class Settler:
         """
         course = self._take_up(message)
         while True:
+            while not self._ledger.is_sure(lease):
+                await self._ledger.renew()
+            # Invariant 9: no await from here to the sending, so a late worker sends nothing.
             if barred := self._origin.bars(self):
                 return self._leave(course, Unavailable(barred))
             if self._origin.is_probed_by(self):

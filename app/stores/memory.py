@@ -115,6 +115,10 @@ class MemoryStore:
     async def renew(self) -> None:
         """Do nothing: while the process lives, so does its only worker."""
 
+    def is_sure(self, lease: Lease) -> bool:
+        self._held(lease)
+        return True
+
     async def wait_for_work(self, timeout_s: float) -> None:
         await self._changes.wait(timeout_s)
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_every_write_that_takes_a_lease_is_attacked() -> None:
     takes_a_lease = {
         name
         for name, method in vars(Ledger).items()
-        if callable(method) and "lease" in getattr(method, "__annotations__", {})
+        if iscoroutinefunction(method) and "lease" in getattr(method, "__annotations__", {})
     }
 
     assert takes_a_lease == {name.split(" ", maxsplit=1)[0] for name in WRITES}
@@ -158,6 +159,18 @@ async def test_a_stale_epoch_changes_nothing(store: OpenStore, lease: Lease, wri
         await store.ledger.resume_point(INGESTION),
     )
     await store.ledger.commit(newer, _NEXT[1], then_stage=_NEXT[2])
+
+
+async def test_who_renewed_is_sure_of_its_lease_and_an_older_one_is_stale(
+    store: OpenStore, lease: Lease
+) -> None:
+    await store.ledger.release(lease)
+    [(newer, _)] = await store.ledger.claim(limit=1)
+    await store.ledger.renew()
+
+    assert store.ledger.is_sure(newer)
+    with pytest.raises(StaleLease):
+        store.ledger.is_sure(lease)
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)

@@ -365,4 +365,33 @@ FURTHER = (
             "tests/unit/pipeline/test_supervisor.py::test_a_drain_settles_the_chunk_in_flight_and_stops_those_that_wait"
         ],
     ),
+    Defect(
+        44,
+        "a message is repeated without a look at the lease",
+        [
+            Edit(
+                _SETTLE,
+                "            while not self._ledger.is_sure(lease):\n"
+                "                await self._ledger.renew()\n",
+                "",
+            )
+        ],
+        [
+            "tests/unit/pipeline/test_run.py::test_who_lost_its_lease_during_a_pause_does_not_repeat_its_message"
+        ],
+    ),
+    Defect(
+        45,
+        "a worker that stood still believes in what it lost",
+        [
+            Edit(
+                "app/stores/sqlite/tenure.py",
+                "        if lease.stretch != self.stretch and ",
+                "        if lease.stretch > self.stretch and ",
+            )
+        ],
+        [
+            "tests/unit/stores/sqlite/test_store.py::test_a_worker_that_stood_still_is_sure_of_what_it_kept_and_told_what_it_lost"
+        ],
+    ),
 )

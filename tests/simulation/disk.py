@@ -141,6 +141,9 @@ class Disk:
     async def renew(self) -> None:
         await self._ask("renew", self.hold.ledger.renew)
 
+    def is_sure(self, lease: Lease) -> bool:
+        return self.hold.ledger.is_sure(lease)
+
     async def wait_for_work(self, timeout_s: float) -> None:
         self._idle += 1
         if not self._changed:

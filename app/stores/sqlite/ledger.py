@@ -36,6 +36,7 @@ from app.stores.sqlite.rows import (
     standing_cells,
     text_of_time,
 )
+from app.stores.sqlite.tenure import Tenure
 from app.stores.sqlite.workers import Worker
 
 _FREE = """
@@ -44,6 +45,8 @@ _FREE = """
        AND lease_owner IS NOT ?
      ORDER BY created_order
 """
+
+_OWN = "SELECT id, lease_epoch FROM ingestions WHERE lease_owner = ?"
 
 _GIVE_BACK = "UPDATE ingestions SET lease_owner = NULL WHERE id = ? AND lease_owner = ?"
 
@@ -122,6 +125,7 @@ class SqliteLedger:
         self._writer = writer
         self._reader = reader
         self._worker = worker
+        self._tenure = Tenure(worker.uptime)
         self._clock = clock
         self._changes = changes
         self._undelivered: list[IngestionId] = []
@@ -156,10 +160,21 @@ class SqliteLedger:
         cells = {"owner": self._worker.id, "id": ingestion_id, "now": self._now()}
         (row,) = db.execute(_TAKE, cells).fetchall()
         ingestion = ingestion_of(row)
-        return Lease(ingestion_id=ingestion.id, epoch=row["lease_epoch"]), ingestion
+        lease = Lease(
+            ingestion_id=ingestion.id, epoch=row["lease_epoch"], stretch=self._tenure.stretch
+        )
+        return lease, ingestion
 
     async def renew(self) -> None:
-        await self._writer.write(self._worker.prolong)
+        self._tenure.lasts_until(await self._writer.write(self._renew))
+
+    def _renew(self, db: sqlite3.Connection) -> float:
+        if self._tenure.is_over():
+            self._tenure.begin((row[0], row[1]) for row in db.execute(_OWN, (self._worker.id,)))
+        return self._worker.prolong(db)
+
+    def is_sure(self, lease: Lease) -> bool:
+        return self._tenure.covers(lease)
 
     async def wait_for_work(self, timeout_s: float) -> None:
         await self._changes.wait(timeout_s)

@@ -31,7 +31,7 @@ class Worker:
         self.id = uuid4().hex
         self._folder = folder
         self._lease_s = lease_s
-        self._uptime = uptime
+        self.uptime = uptime
         self._boot_id = _boot_id()
         self._file: int | None = None
 
@@ -45,16 +45,18 @@ class Worker:
             (json.dumps(living),),
         )
 
-    def prolong(self, db: sqlite3.Connection) -> None:
-        """Be alive for another lease time."""
+    def prolong(self, db: sqlite3.Connection) -> float:
+        """Be alive for another lease time; return the uptime at which it ends."""
         self._lock()
+        alive_until = self.uptime() + self._lease_s
         db.execute(
             """
             INSERT INTO workers (id, boot_id, alive_until) VALUES (?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until
             """,
-            (self.id, self._boot_id, self._uptime() + self._lease_s),
+            (self.id, self._boot_id, alive_until),
         )
+        return alive_until
 
     def is_alive(self, db: sqlite3.Connection, worker_id: str) -> bool:
         """Say whether a worker, this one or another, still holds its leases."""
@@ -66,7 +68,7 @@ class Worker:
         return (
             row is not None
             and row["boot_id"] == self._boot_id
-            and row["alive_until"] > self._uptime()
+            and row["alive_until"] > self.uptime()
             and self._is_locked(worker_id)
         )
 

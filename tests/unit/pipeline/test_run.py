@@ -335,6 +335,28 @@ async def test_who_lost_its_lease_stops_without_a_word(bench: Bench) -> None:
     assert len(bench.receiver.posts) == 1
 
 
+@pytest.mark.parametrize("message", range(5))
+async def test_who_lost_its_lease_during_a_pause_does_not_repeat_its_message(
+    bench: Bench, message: int
+) -> None:
+    """Invariant 9. A completion that came late would close a receiver that was rewound."""
+    bench.receiver.script = [*[Do(lambda: None)] * message, Before(LOST)]
+    sleep = bench.clock.sleep
+
+    async def sleep_too_long(seconds: float) -> None:
+        await bench.store.ledger.release(await _lease(bench))
+        await bench.claim()
+        await sleep(seconds)
+
+    bench.clock.sleep = sleep_too_long  # type: ignore[method-assign]
+
+    ingestion = await bench.run()
+
+    assert ingestion.state in (State.RUNNING, State.COMPLETING)
+    assert ingestion.progress.next_chunk == message
+    assert len(bench.receiver.posts) == message + 1
+
+
 async def test_a_store_that_fails_is_tried_again_and_nothing_is_lost(bench: Bench) -> None:
     commit, failures = bench.store.ledger.commit, 3
 

@@ -179,6 +179,67 @@ async def test_a_worker_that_renews_keeps_its_lease_and_one_that_does_not_loses_
         assert len(await one.ledger.claim(limit=1)) == 1, "it is alive again"
 
 
+async def test_a_worker_is_sure_of_its_leases_until_the_time_of_its_last_renewal(
+    machine: Machine,
+) -> None:
+    async with machine.open() as one:
+        await submit(one)
+        [(lease, _)] = await one.ledger.claim(limit=1)
+        for _ in range(3):
+            await one.ledger.renew()
+            assert one.ledger.is_sure(lease)
+            machine.uptime += 14.9
+            assert one.ledger.is_sure(lease)
+            machine.uptime += 0.1
+            assert not one.ledger.is_sure(lease)
+
+
+async def test_a_worker_that_stood_still_is_sure_of_what_it_kept_and_told_what_it_lost(
+    machine: Machine,
+) -> None:
+    """Invariant 9: the other one may also have finished with what it took."""
+    paths = [f"/srv/exports/{number}.json" for number in range(4)]
+    async with machine.open() as one, machine.open() as two:
+        for path in paths[:3]:
+            await two.catalog.submit(a_submission(path), a_fingerprint(), new_version=False)
+        leases = [lease for lease, _ in await one.ledger.claim(limit=3)]
+        await one.ledger.renew()
+        machine.uptime += 15
+        [(taken, _), (finished, _)] = await two.ledger.claim(limit=2)
+        await two.ledger.move(finished, State.FAILED)
+        await two.ledger.renew()
+
+        await one.ledger.renew()
+
+        for lost in leases[:2]:
+            with pytest.raises(StaleLease):
+                one.ledger.is_sure(lost)
+        assert one.ledger.is_sure(leases[2])
+        assert two.ledger.is_sure(taken)
+        await one.catalog.submit(a_submission(paths[3]), a_fingerprint(), new_version=False)
+        [(later, _)] = await one.ledger.claim(limit=1)
+        assert one.ledger.is_sure(later)
+
+
+async def test_a_worker_that_stood_still_just_after_a_claim_is_told_that_it_lost_it(
+    machine: Machine,
+) -> None:
+    """A claim prolongs the leases too, but its worker has not heard of it yet."""
+    async with machine.open() as one, machine.open() as two:
+        await submit(one)
+        await one.ledger.renew()
+        machine.uptime += 20
+        [(lease, _)] = await one.ledger.claim(limit=1)
+        assert not one.ledger.is_sure(lease)
+        machine.uptime += 20
+        assert len(await two.ledger.claim(limit=1)) == 1
+
+        await one.ledger.renew()
+
+        with pytest.raises(StaleLease):
+            one.ledger.is_sure(lease)
+
+
 async def test_a_worker_that_nobody_replaced_goes_on_however_late_it_is(machine: Machine) -> None:
     async with machine.open() as one:
         await submit(one)
