@@ -41,7 +41,6 @@ class ByteStream(Protocol):
         SourceError
             The source stopped answering part-way.
         """
-        ...
 
 
 class Source(Protocol):
@@ -59,15 +58,12 @@ class Source(Protocol):
         SourceError
             Missing, unreadable, outside the allowed roots, or not a regular file.
         """
-        ...
 
     def open(self, *, offset: int = 0) -> AbstractContextManager[ByteStream]:
         """Read from byte ``offset`` on. Raises `SourceError`."""
-        ...
 
     def open_seekable(self) -> AbstractContextManager[BinaryIO]:
         """Give the whole source as a seekable file, for formats that need one."""
-        ...
 
 
 class Sources(Protocol):
@@ -75,7 +71,6 @@ class Sources(Protocol):
 
     def locate(self, file_path: str) -> Source:
         """Return the source behind ``file_path``; raises `SourceError`."""
-        ...
 
 
 # ---- records
@@ -94,7 +89,6 @@ class Decoder(Protocol):
         as options when the source is opened again: detection is never done twice.
         Raises `DecodeError` or `SourceError`.
         """
-        ...
 
     def batches(self, cursor: Cursor, /) -> Iterator[Batch]:
         """Yield the records from ``cursor`` on, a batch at a time, in source order.
@@ -109,7 +103,6 @@ class Decoder(Protocol):
             The bytes are not in this format; its place says where. ``record`` in the place
             is counted from ``cursor``.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +157,9 @@ class Reader(Protocol):
         ReaderDied
             The reader itself was lost.
         """
-        ...
 
     def spare(self) -> bool:
         """Tell whether there is memory for a chunk that is asked for before it is needed."""
-        ...
 
 
 # ---- chunks out
@@ -182,7 +173,6 @@ class Receiver(Protocol):
 
         Does not retry, does not follow redirects, raises nothing but cancellation.
         """
-        ...
 
 
 class CallbackPolicy(Protocol):
@@ -190,7 +180,6 @@ class CallbackPolicy(Protocol):
 
     async def check(self, url: str) -> str:
         """Return the ``scheme://host:port`` of ``url``; raise `CallbackRefused` for a bad one."""
-        ...
 
 
 # ---- what survives
@@ -224,39 +213,31 @@ class Ledger(Protocol):
         QUEUED ones, and RUNNING, WAITING or COMPLETING ones whose worker is gone. Oldest
         first. A QUEUED one is RUNNING afterwards; the others keep their state.
         """
-        ...
 
     async def renew(self) -> None:
         """Prolong every lease of this worker; called well within the lease time."""
-        ...
 
     def is_sure(self, lease: Lease) -> bool:
         """Tell, without a look at the store, that nobody can have taken this ingestion over.
 
-        Asked before everything that is sent (invariant 9), with no await in between. When it is
-        false, `renew` and ask again. Raises `StaleLease` when somebody did take it over.
+        Asked before anything is sent, with no await between (invariant 9). `renew` when false.
+        Raises `StaleLease` when somebody has taken it over.
         """
-        ...
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return when something may have changed in the store, or after ``timeout_s``."""
-        ...
 
     async def cancel_requests(self) -> Sequence[IngestionId]:
         """Return the ingestions held by this worker that a person wants cancelled."""
-        ...
 
     async def resume_point(self, ingestion_id: IngestionId) -> ResumePoint:
         """Say where to start again, and what was already cut from there on."""
-        ...
 
     async def chain_before(self, ingestion_id: IngestionId, number: int) -> Checksum | None:
         """Return the chain before chunk ``number`` (contract 6.6), if all before it were cut."""
-        ...
 
     async def detected(self, lease: Lease, detection: Mapping[str, str]) -> None:
         """Remember what the decoder found out."""
-        ...
 
     async def stage(self, lease: Lease, ref: ChunkRef) -> None:
         """Remember, durably, that this chunk is about to be sent (invariant 2).
@@ -270,7 +251,6 @@ class Ledger(Protocol):
         StaleLease
             Another worker holds this ingestion. So do all writes below.
         """
-        ...
 
     async def commit(
         self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
@@ -279,34 +259,27 @@ class Ledger(Protocol):
 
         Raises `OutOfOrder` when ``ref`` is not the staged chunk that is next.
         """
-        ...
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
         """Take back the acks of chunk ``to`` and all after it; they stay cut as they are."""
-        ...
 
     async def fast_forward(self, lease: Lease, *, to: int) -> None:
         """Count every chunk before ``to`` as acked; all of them were cut before."""
-        ...
 
     async def source_ended(self, lease: Lease, *, records_read: int) -> None:
         """Remember how many records the source holds; the state becomes COMPLETING.
 
         Raises `OutOfOrder` when they do not balance with those accounted for (invariant 5).
         """
-        ...
 
     async def move(self, lease: Lease, state: State, *, failure: Failure | None = None) -> None:
         """Change the state, and why. Leaving the live states gives the lease back."""
-        ...
 
     async def count_reader_death(self, lease: Lease) -> int:
         """Return how many times in a row, this one included, the reader died (K6)."""
-        ...
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back; the ingestion stays in its live state, for the next claim."""
-        ...
 
 
 class SubmitStatus(StrEnum):
@@ -353,11 +326,9 @@ class Catalog(Protocol):
         LimitReached
             There would be one live ingestion more than ``live`` allows.
         """
-        ...
 
     async def get(self, ingestion_id: IngestionId) -> Ingestion:
         """Raise `IngestionNotFound` when no ingestion has this id."""
-        ...
 
     async def page(
         self,
@@ -368,18 +339,15 @@ class Catalog(Protocol):
         cursor: str | None = None,
     ) -> Page:
         """Return ingestions, newest first, in pages that stay stable while new ones come."""
-        ...
 
     async def request_cancel(self, ingestion_id: IngestionId) -> Ingestion:
         """Ask for an ingestion to be aborted; at once where nobody works on it.
 
         Raises `IngestionNotFound`; `Conflict` ``ALREADY_FINISHED``.
         """
-        ...
 
     async def ready(self) -> None:
         """Raise `StoreError` when the store cannot be written."""
-        ...
 
 
 # ---- the rest
@@ -390,15 +358,12 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Aware UTC; may jump."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds; never goes back."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
-        ...
 
 
 class EventSink(Protocol):
@@ -406,4 +371,3 @@ class EventSink(Protocol):
 
     def emit(self, event: Event) -> None:
         """Take an event. Never blocks, never raises."""
-        ...

@@ -7,7 +7,8 @@ it sends, it looks at the clock: until the time that it last wrote into ``worker
 nobody can have taken anything.
 """
 
-from collections.abc import Iterable, Set as AbstractSet
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from app.ports import Lease
 from app.stores.rules import stale
