@@ -5,7 +5,7 @@ route is closed unless somebody opens it here.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -96,7 +96,7 @@ def _key_in(scope: Scope) -> str | None:
     return key.strip(" ") if scheme.lower() == "bearer" else None
 
 
-def caller_of(
+async def caller_of(
     request: Request,
     _declared: Annotated[HTTPAuthorizationCredentials | None, Depends(_DECLARED)],
 ) -> Caller:
@@ -108,10 +108,10 @@ def caller_of(
 CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
-def needs(scope: access.Scope) -> Callable[[CallerDep], None]:
+def needs(scope: access.Scope) -> Callable[[CallerDep], Awaitable[None]]:
     """Return a dependency that raises `NotAllowed` for keys of a smaller scope."""
 
-    def check(caller: CallerDep) -> None:
+    async def check(caller: CallerDep) -> None:
         if not caller.scope.includes(scope):
             raise NotAllowed(
                 f"this needs a key of scope {scope}, and {caller.name} has {caller.scope}",

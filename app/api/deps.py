@@ -1,4 +1,7 @@
-"""What routes may ask for. Set once, by ``app.main``."""
+"""What routes may ask for. Set once, by ``app.main``.
+
+All are coroutines, though none waits: the framework sends any other function to a thread.
+"""
 
 from typing import Annotated
 
@@ -13,13 +16,13 @@ IDEMPOTENCY_KEY_CHARS_MAX = 255
 _ID_DIGITS = frozenset("0123456789abcdef")
 
 
-def get_ingestions(request: Request) -> Ingestions:
+async def get_ingestions(request: Request) -> Ingestions:
     """Return the use cases that the lifespan made."""
     ingestions: Ingestions = request.app.state.ingestions
     return ingestions
 
 
-def require_json(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """Refuse a body that is not declared as JSON, without content coding.
 
     A browser cannot send ``application/json`` to a foreign origin without asking first, so
@@ -40,7 +43,7 @@ def require_json(request: Request) -> None:
         )
 
 
-def idempotency_key(
+async def idempotency_key(
     request: Request,
     _declared: Annotated[
         str | None,
@@ -90,7 +93,7 @@ def _unquoted(text: str) -> str | None:
     return None if escaped else key
 
 
-def ingestion_id(
+async def ingestion_id(
     given: Annotated[
         str,
         Path(
