@@ -355,8 +355,11 @@ class Network(httpx.AsyncBaseTransport):
         self, letter: Letter, fault: str, coming: "asyncio.Future[Reply | Exception]"
     ) -> None:
         outside = self._outside
-        if (self.cut_off or coming.done()) and outside.random.random() < 0.5:
-            return  # It had not left yet when the sender died or gave up.
+        if self.cut_off or coming.done():
+            if outside.random.random() < 0.5:
+                return  # It had not left yet when the sender died or gave up.
+            if fault == "forget":
+                fault = ""  # The next sender may have heard already that all is complete.
         reply = outside.outcome(self._name, letter, fault)
         if reply is None:
             return
