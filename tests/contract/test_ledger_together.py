@@ -1,23 +1,13 @@
 """What many ingestions ask of a ledger at the same moment: each gets its own answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import islice, pairwise
-from pathlib import Path
-
-import pytest
 
 from app.domain.chunk import ChunkRef
 from app.domain.errors import OutOfOrder, StaleLease
 from app.ports import Lease
 from tests.support.builders import a_submission, chunk_refs
-from tests.support.stores import STORES, OpenStore, open_store
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
-    async with open_store(request.param, tmp_path) as opened:
-        yield opened
+from tests.support.stores import OpenStore
 
 
 async def start(store: OpenStore, count: int) -> list[Lease]:

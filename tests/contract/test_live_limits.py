@@ -1,6 +1,5 @@
 """Every store holds a submission to the limits on live ingestions, also after a restart."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +10,9 @@ from app.domain.errors import Failure, LimitReached
 from app.domain.ingestion import State
 from app.ports import SubmitStatus, Submitted
 from tests.support.builders import a_fingerprint, a_submission
-from tests.support.stores import STORES, OpenStore, open_store
+from tests.support.stores import OpenStore, open_store
 
 PAUSE = Failure(code="AUTH_FAILED", message="no", resumable=True)
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
-    async with open_store(request.param, tmp_path) as opened:
-        yield opened
 
 
 async def submit(

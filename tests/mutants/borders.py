@@ -173,7 +173,7 @@ BORDERS = (
             ),
         ],
         [
-            "tests/unit/decoders/test_xlsx_hostile.py::test_a_stream_that_was_cut_before_it_was_packed_never_ends_well"
+            "tests/unit/decoders/test_xlsx_container.py::test_a_stream_that_was_cut_before_it_was_packed_never_ends_well"
         ],
         note="gz and zst are not read yet: the nearest stream is the one inside a workbook",
     ),

@@ -17,5 +17,5 @@ NO_PLACE: Final = {
 }
 """Those that cannot be planted, because what they would spoil does not exist yet."""
 
-DEFECTS: Final = (*sorted((*DELIVERY, *STORES, *BORDERS), key=attrgetter("number")), *FURTHER)
+DEFECTS: Final = sorted((*DELIVERY, *STORES, *BORDERS, *FURTHER), key=attrgetter("number"))
 """In the order of their numbers, some in more than one form."""

@@ -33,7 +33,7 @@ DELIVERY = (
         ],
         [
             "tests/unit/pipeline/test_run.py::test_wrong_credentials_pause_and_a_new_submission_goes_on",
-            "tests/unit/pipeline/test_run.py::test_who_lost_its_lease_stops_without_a_word",
+            "tests/unit/pipeline/test_run_interrupted.py::test_who_lost_its_lease_stops_without_a_word",
         ],
     ),
     Defect(
@@ -219,7 +219,7 @@ DELIVERY = (
             ),
         ],
         [
-            "tests/unit/pipeline/test_run.py::test_a_crash_after_any_message_resumes_with_the_same_bytes"
+            "tests/unit/pipeline/test_run_interrupted.py::test_a_crash_after_any_message_resumes_with_the_same_bytes"
         ],
     ),
     Defect(
@@ -235,7 +235,7 @@ DELIVERY = (
             Edit(_RUN, "                await crew.ledger.move(lease, State.COMPLETED)\n", ""),
         ],
         [
-            "tests/unit/pipeline/test_run.py::test_a_crash_after_any_message_resumes_with_the_same_bytes",
+            "tests/unit/pipeline/test_run_interrupted.py::test_a_crash_after_any_message_resumes_with_the_same_bytes",
             "tests/unit/pipeline/test_run.py::test_a_receiver_that_misses_chunks_at_the_end_gets_them",
         ],
     ),

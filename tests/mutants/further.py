@@ -25,7 +25,9 @@ FURTHER = (
                 "record_end, start_offset, start_skip, start_line, start_context",
             )
         ],
-        ["tests/contract/test_ledger.py::test_an_acked_chunk_moves_the_resume_point_to_its_end"],
+        [
+            "tests/contract/test_ledger_chunks.py::test_an_acked_chunk_moves_the_resume_point_to_its_end"
+        ],
     ),
     Defect(
         27,
@@ -159,7 +161,9 @@ FURTHER = (
                 "AND number >= ? ORDER BY number DESC\n",
             )
         ],
-        ["tests/contract/test_ledger.py::test_a_rewind_takes_acks_back_and_keeps_what_was_cut"],
+        [
+            "tests/contract/test_ledger_states.py::test_a_rewind_takes_acks_back_and_keeps_what_was_cut"
+        ],
     ),
     Defect(
         34,
@@ -333,7 +337,7 @@ FURTHER = (
                 "    if False:\n",
             )
         ],
-        ["tests/contract/test_ledger.py::test_a_source_that_does_not_balance_is_refused"],
+        ["tests/contract/test_ledger_states.py::test_a_source_that_does_not_balance_is_refused"],
     ),
     Defect(
         42,
@@ -377,21 +381,7 @@ FURTHER = (
             )
         ],
         [
-            "tests/unit/pipeline/test_run.py::test_who_lost_its_lease_during_a_pause_does_not_repeat_its_message"
-        ],
-    ),
-    Defect(
-        45,
-        "a worker that stood still believes in what it lost",
-        [
-            Edit(
-                "app/stores/sqlite/tenure.py",
-                "        if lease.stretch != self.stretch and ",
-                "        if lease.stretch > self.stretch and ",
-            )
-        ],
-        [
-            "tests/unit/stores/sqlite/test_store.py::test_a_worker_that_stood_still_is_sure_of_what_it_kept_and_told_what_it_lost"
+            "tests/unit/pipeline/test_run_interrupted.py::test_who_lost_its_lease_during_a_pause_does_not_repeat_its_message"
         ],
     ),
 )

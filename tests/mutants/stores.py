@@ -29,7 +29,9 @@ STORES = (
                 f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n",
             ),
         ],
-        ["tests/contract/test_ledger.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"],
+        [
+            "tests/contract/test_ledger_chunks.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"
+        ],
     ),
     Defect(
         4,
@@ -45,7 +47,9 @@ STORES = (
                 "        await self._writer.write(work)\n",
             ),
         ],
-        ["tests/contract/test_ledger.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"],
+        [
+            "tests/contract/test_ledger_chunks.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"
+        ],
     ),
     Defect(
         5,
@@ -59,7 +63,9 @@ STORES = (
                 f"    if new:\n        db.execute({_COUNT_ALONE})\n    if not new:\n",
             ),
         ],
-        ["tests/contract/test_ledger.py::test_a_staged_chunk_is_remembered_but_is_no_progress"],
+        [
+            "tests/contract/test_ledger_chunks.py::test_a_staged_chunk_is_remembered_but_is_no_progress"
+        ],
     ),
     Defect(
         5,
@@ -71,7 +77,9 @@ STORES = (
                 "records_delivered=sum(ref.record_count for ref in row.chunks)",
             )
         ],
-        ["tests/contract/test_ledger.py::test_a_rewind_takes_acks_back_and_keeps_what_was_cut"],
+        [
+            "tests/contract/test_ledger_states.py::test_a_rewind_takes_acks_back_and_keeps_what_was_cut"
+        ],
     ),
     Defect(
         7,
@@ -79,7 +87,9 @@ STORES = (
         [
             Edit(_CHUNKS, "planned=tuple(Boundary(**dict(row)) for row in planned)", "planned=()"),
         ],
-        ["tests/contract/test_ledger.py::test_a_staged_chunk_is_remembered_but_is_no_progress"],
+        [
+            "tests/contract/test_ledger_chunks.py::test_a_staged_chunk_is_remembered_but_is_no_progress"
+        ],
     ),
     Defect(
         8,
@@ -92,7 +102,9 @@ STORES = (
             ),
             Edit("app/stores/rules.py", "if stored != content_of(ref):", "if False:"),
         ],
-        ["tests/contract/test_ledger.py::test_a_chunk_that_contradicts_what_was_staged_is_refused"],
+        [
+            "tests/contract/test_ledger_chunks.py::test_a_chunk_that_contradicts_what_was_staged_is_refused"
+        ],
     ),
     Defect(
         9,
@@ -178,6 +190,20 @@ STORES = (
         ],
         [
             "tests/unit/stores/sqlite/test_store.py::test_a_worker_that_renews_keeps_its_lease_and_one_that_does_not_loses_it"
+        ],
+    ),
+    Defect(
+        45,
+        "a worker that stood still believes in what it lost",
+        [
+            Edit(
+                "app/stores/sqlite/tenure.py",
+                "        if lease.stretch != self.stretch and ",
+                "        if lease.stretch > self.stretch and ",
+            )
+        ],
+        [
+            "tests/unit/stores/sqlite/test_store.py::test_a_worker_that_stood_still_is_sure_of_what_it_kept_and_told_what_it_lost"
         ],
     ),
 )

@@ -116,6 +116,11 @@ class Bench:
         [claimed] = await self.store.ledger.claim(limit=1)
         return claimed
 
+    async def lease(self) -> Lease:
+        """Return the first lease of the one ingestion."""
+        [ingestion] = (await self.store.catalog.page()).ingestions
+        return Lease(ingestion_id=ingestion.id, epoch=1)
+
     async def run(self) -> Ingestion:
         """Submit, claim, and advance until the run is over."""
         ingestion_id = await self.submit()

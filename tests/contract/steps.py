@@ -1,0 +1,24 @@
+"""What the tests of ledgers do again and again."""
+
+from itertools import islice
+
+from app.domain.chunk import Boundary, ChunkRef
+from app.domain.errors import Failure
+from app.ports import Lease, Ledger
+from tests.support.builders import chunk_refs
+
+DOWN = Failure(code="CONNECTION_FAILED", message="nobody listens", resumable=True)
+
+
+async def ack(ledger: Ledger, lease: Lease, *refs: ChunkRef, rejected: int = 0) -> None:
+    for ref in refs:
+        await ledger.stage(lease, ref)
+        await ledger.commit(lease, ref, rejected=rejected)
+
+
+def first(count: int) -> list[ChunkRef]:
+    return list(islice(chunk_refs(), count))
+
+
+def boundary(ref: ChunkRef) -> Boundary:
+    return Boundary(number=ref.number, record_end=ref.record_end, checksum=ref.checksum)
