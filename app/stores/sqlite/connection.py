@@ -207,7 +207,7 @@ def translated(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         return StoreError(f"the database {path} failed: {error}")
     return StoreUnavailable(
         f"the database {path} is unavailable: {reason} ({error})",
-        remedy="Look at the free space and the health of its disk; the service tries again.",
+        remedy="Look at the free space and the health of its disk.",
     )
 
 
