@@ -4,7 +4,9 @@ Every path needs a key but those in ``OPEN``, also one that does not exist, so t
 route is closed unless somebody opens it here.
 """
 
+import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -23,6 +25,10 @@ OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
 OPEN_BELOW = "/docs/"
 
+REFUSALS_S = 10.0
+"""Between two log lines about requests without a key: whoever guesses must not fill a disk."""
+
+_log = logging.getLogger("ackline.api")
 _CALLER = "ackline.caller"
 _HOST = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z.-]+))(:[0-9]*)?")
 _DECLARED = HTTPBearer(
@@ -40,9 +46,16 @@ _DECLARED = HTTPBearer(
 class RequireKey:
     """Refuse whoever has no key, with the same answer whatever is wrong with it."""
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keyring: Keyring, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._app = app
         self._keyring = keyring
+        self._monotonic = monotonic
+        self._refused = 0
+        """Requests since the last log line about them."""
+
+        self._said_at = -REFUSALS_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope["path"]):
@@ -50,6 +63,7 @@ class RequireKey:
             return
         caller = self._keyring.caller(_key_in(scope))
         if caller is None:
+            self._log_refusal(scope)
             problem = problem_of(
                 "UNAUTHENTICATED",
                 "this needs an API key, and none that is valid came",
@@ -70,6 +84,16 @@ class RequireKey:
             return
         scope[_CALLER] = caller
         await self._app(scope, receive, send)
+
+    def _log_refusal(self, scope: Scope) -> None:
+        """Log who came last, and never what came: it may be a key with a slip of the pen."""
+        self._refused += 1
+        now = self._monotonic()
+        if now - self._said_at < REFUSALS_S:
+            return
+        host, _ = scope.get("client") or ("an unknown address", 0)
+        _log.warning("no valid API key in %d requests, the last from %s", self._refused, host)
+        self._refused, self._said_at = 0, now
 
 
 def _is_open(path: str) -> bool:

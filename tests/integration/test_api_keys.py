@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from app.api import application
+from app.api.authentication import RequireKey
 from app.control.keys import KeyEntry, Keyring, digest_of, new_key
 from app.domain.access import Caller, Scope
 from app.domain.identity import IngestionId
@@ -45,6 +46,25 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
+
+
+async def test_requests_without_a_key_are_logged_at_intervals_and_nothing_of_what_came(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    times = iter((5.0, 6.0, 14.9, 15.0))
+    guarded = RequireKey(application.build(keyring=RING), keyring=RING, monotonic=times.__next__)
+    slip = READ[:-1]
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(guarded), base_url="http://localhost"
+    ) as http:
+        for _ in range(4):
+            await http.get(f"/api/ingestions?{slip}", headers=bearer(slip))
+
+    lines = [line for line in caplog.records if line.name == "ackline.api"]
+    assert [(line.levelname, line.getMessage()) for line in lines] == [
+        ("WARNING", "no valid API key in 1 requests, the last from 127.0.0.1"),
+        ("WARNING", "no valid API key in 3 requests, the last from 127.0.0.1"),
+    ]
 
 
 async def submit(desk: Desk, key: str, name: str = "products.json") -> httpx.Response:
