@@ -253,11 +253,17 @@ class Outside:
         return reply
 
     def _late(self, letter: Letter) -> None:
-        # A completion from before the receiver asked for chunks again would close the ingestion
-        # under them: two faults at once, which no sender can undo.
-        if letter.kind == CHUNK or letter.ingestion_id not in self.went_back:
+        if not self.too_late(letter):
             self.note(f"{letter.text} arrives late")
             self._receive(letter)
+
+    def too_late(self, letter: Letter) -> bool:
+        """Tell whether a message whose sender is gone would do what no sender can undo.
+
+        A completion from before the receiver asked for chunks again would close the ingestion
+        under them: two faults at once (docs/reliability.md, what is not promised).
+        """
+        return letter.kind != CHUNK and letter.ingestion_id in self.went_back
 
     def _forget(self, letter: Letter) -> Reply:
         shelf = self.book.shelves[letter.ingestion_id]
@@ -356,7 +362,7 @@ class Network(httpx.AsyncBaseTransport):
     ) -> None:
         outside = self._outside
         if self.cut_off or coming.done():
-            if outside.random.random() < 0.5:
+            if outside.random.random() < 0.5 or outside.too_late(letter):
                 return  # It had not left yet when the sender died or gave up.
             if fault == "forget":
                 fault = ""  # The next sender may have heard already that all is complete.
