@@ -113,7 +113,10 @@ class Settings(BaseSettings):
     """How the service runs. Make one with `load`."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        defer_build=True,  # of the profiles, only the one that is used
     )
 
     profile_values: ClassVar[Mapping[str, Any]] = {}

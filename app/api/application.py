@@ -3,21 +3,17 @@
 What serves the requests is ``app.state.ingestions``, set by whoever starts the application.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app import __version__
 from app.api import docs, health, ingestions, problems
 from app.api.authentication import RequireKey
 from app.api.callbacks import declare_webhooks
 from app.api.limits import LimitBody
 from app.control.keys import Keyring
-
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _DESCRIPTION = """\
 Delivers big files to an HTTP receiver as ordered, checksummed chunks, each exactly once in
@@ -29,14 +25,13 @@ of these codes. Codes are stable: clients may branch on them.
 """
 
 
-def build(lifespan: Lifespan | None = None, *, keyring: Keyring) -> FastAPI:
+def build(*, keyring: Keyring) -> FastAPI:
     """Return the application. Without a key in ``keyring`` it asks nobody for one."""
     app = FastAPI(
         title="ackline",
         summary="Ingestion that ends with an acknowledgement.",
         description=_DESCRIPTION + problems.as_table(),
-        version=_version(),
-        lifespan=lifespan,
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -52,13 +47,6 @@ def build(lifespan: Lifespan | None = None, *, keyring: Keyring) -> FastAPI:
     app.add_middleware(LimitBody)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
-
-
-def _version() -> str:
-    try:
-        return version("ackline")
-    except PackageNotFoundError:
-        return "0.0.0"
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _ID_DIGITS = frozenset("0123456789abcdef")
 
 
 async def get_ingestions(request: Request) -> Ingestions:
-    """Return the use cases that the lifespan made."""
+    """Return the use cases that were made at the start."""
     ingestions: Ingestions = request.app.state.ingestions
     return ingestions
 

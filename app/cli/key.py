@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.cli.service import JsonOption
 from app.control.keys import digest_of, new_key
 from app.domain.access import Scope
+from app.settings import ApiKeys
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -25,8 +26,6 @@ def key(
     as_json: JsonOption = False,
 ) -> None:
     """Print the key, which is kept nowhere, and the setting that lets it in."""
-    from app.settings import ApiKeys
-
     made = new_key()
     setting = {name: {"scope": scope.value, "sha256": [digest_of(made)]}}
     try:

@@ -8,6 +8,7 @@ import typer
 
 from app.cli.listening import bind
 from app.cli.listening import serve as serve_until_told
+from app.main import server_config
 from app.settings import Profile, load
 from app.telemetry.logs import configure
 from app.variables import SettingsInvalid
@@ -27,8 +28,6 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="INGEST_PORT")] = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then settle the chunks in flight and end."""
-    from app.main import server_config  # a web framework that no other command needs
-
     asked = {"host": host, "port": port}
     explicit = {name: given for name, given in asked.items() if given is not None}
     try:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from app.api.models import IngestBody
 from app.api.views import IngestAnswer, IngestionList, IngestionView
 from app.cli.display import printable
+from app.cli.failures import Refused, Unreachable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -32,14 +33,6 @@ KeyOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-class Unreachable(Exception):
-    """Nobody answers there."""
-
-
-class Refused(Exception):
-    """The service answered with a problem document."""
 
 
 class _Problem(BaseModel):

@@ -77,7 +77,10 @@ class Lives:
                 tracing.wait()
 
             service.start()
-            ended = service.ended(ingestion or submit(service, receiver, file))
+            ended = service.ended(
+                ingestion
+                or service.resubmit(file, "ndjson", receiver.url, chunk_size_by_records=10)
+            )
 
             assert (ended["state"], ended["error"]) == ("COMPLETED", None)
             service.kill()

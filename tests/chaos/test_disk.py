@@ -81,7 +81,8 @@ class Trial:
         self._database = folder / DATABASE
         self._file = sample(folder, "ndjson", records=200)
         self._receiver = stack.enter_context(Receiver(folder))
-        self.service = Service(folder, self._receiver.address)
+        # It tries to write every other second, also when it has nothing to do.
+        self.service = Service(folder, self._receiver.address, INGEST_LEASE_S="6")
         self.service.launch_stopped()
         stack.callback(self.service.kill)
 
@@ -90,12 +91,16 @@ class Trial:
         return Tracing(self.service.pid, self._database, str(self._fault))
 
     def submit(self, *, patience_s: float = PATIENCE_S) -> str | None:
-        """Submit until it is taken; until then it is refused for the right reason."""
+        """Submit until it is taken; until then it is refused for the right reason.
+
+        A commit that failed may be found on disk by the next life, which has perhaps delivered
+        the file by now.
+        """
         asked = {"file_path": str(self._file), "file_type": "ndjson", "chunk_size_by_records": 10}
         deadline = time.monotonic() + patience_s
         while True:
             answer = self.service.post("/api/ingest", asked | {"callback_url": self._receiver.url})
-            if answer.status_code == 202:
+            if answer.status_code == 202 or answer.json().get("status") == "ALREADY_COMPLETED":
                 return str(answer.json()["ingestion_id"])
             assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
             self.look()
@@ -124,12 +129,12 @@ class Trial:
             assert time.monotonic() < deadline, self.service.log()[-2000:]
             time.sleep(0.05)
 
-    def judge(self, ingestion: str, *, failed: int = 0) -> None:
+    def judge(self, ingestion: str, *, needless_max: int = 0) -> None:
         with self._receiver.reading() as book:
             assert book.anomalies() == []
             assert book.state(ingestion)[0] == "completed"
             assert list(received(book.records(ingestion))) == in_source(self._file)
-            assert book.needless() <= failed
+            assert book.needless() <= needless_max
 
     def told(self) -> list[str]:
         """Return the lines of the log that name the reason, and are no accident."""
@@ -186,7 +191,8 @@ def survive(folder: Path, database: Path | None, fault: Fault, restart: bool) ->
         assert trial.service.terminate() == 0
         assert ingestion
         assert trial.service.troubles() == trial.told()
-        trial.judge(ingestion, failed=tracing.failed())
+        # Each failure, and a kill, may cost one request.
+        trial.judge(ingestion, needless_max=tracing.failed() + restart)
         return tracing.failed()
 
 

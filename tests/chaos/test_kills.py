@@ -107,7 +107,7 @@ class Siege:
                 self.submit()
 
     def end(self) -> None:
-        self.receiver.kill()
+        self.receiver.close()
         self.service.kill()
 
 

@@ -40,8 +40,8 @@ def test_a_service_killed_at_any_moment_of_a_chunk_goes_on_by_itself_and_resends
 ) -> None:
     """K1, K2, K3. Nobody asks the service for anything after its start."""
     file = sample(tmp_path, "ndjson", records=1_000)
-    ingestion = service.submit(file, "ndjson", receiver.url, chunk_size_by_records=100)
     receiver.gate(4, phase, "chunk")
+    ingestion = service.submit(file, "ndjson", receiver.url, chunk_size_by_records=100)
     assert receiver.said() == {"at": phase}
     service.kill()
     receiver.go()
@@ -56,9 +56,14 @@ def test_a_service_killed_at_any_moment_of_a_chunk_goes_on_by_itself_and_resends
     assert more in resent
 
 
-@pytest.mark.parametrize("phase", ["received", "committed", "acked"])
+@pytest.mark.parametrize(
+    ("phase", "times"),
+    # It may have read the ACK and stored it, or not.
+    [("received", [2]), ("committed", [2]), ("acked", [1, 2])],
+    ids=["received", "committed", "acked"],
+)
 def test_a_service_killed_while_it_completes_says_the_same_again(
-    tmp_path: Path, receiver: Receiver, service: Service, phase: str
+    tmp_path: Path, receiver: Receiver, service: Service, phase: str, times: list[int]
 ) -> None:
     """K5."""
     file = sample(tmp_path, "csv", records=500)
@@ -79,7 +84,7 @@ def test_a_service_killed_while_it_completes_says_the_same_again(
     assert (shown["state"], shown["counts"]["delivered"]) == ("COMPLETED", 500)
     requests = assert_arrived(receiver, ingestion, file)
     assert requests[:5] == [(number, 1) for number in range(5)]
-    assert requests[5:] in ([(COMPLETION, 1)] * count for count in (1, 2))
+    assert requests[5:] in ([(COMPLETION, 1)] * count for count in times)
 
 
 def test_a_chunk_that_may_have_arrived_keeps_its_bytes_when_its_ingestion_resumes_otherwise(
@@ -130,9 +135,10 @@ def test_a_re_ingestion_that_is_killed_resumes_as_the_same_version(
 ) -> None:
     file = sample(tmp_path, "json", records=600)
     first = service.submit(file, "json", receiver.url, chunk_size_by_records=50)
-    assert receiver.closed(first) == "ingestion.completed"
+    assert service.ended(first)["state"] == "COMPLETED"
     receiver.gate(6, "committed", "chunk")
     second = service.submit(file, "json", receiver.url, chunk_size_by_records=50, re_ingestion=True)
+    assert receiver.closed(first) == "ingestion.completed"
     assert receiver.said() == {"at": "committed"}
     service.kill()
     receiver.go()
@@ -177,25 +183,28 @@ def test_a_reader_killed_twice_at_one_place_is_quarantined_and_others_go_on(
     # A workbook is read from its start again, so the next reader gives nothing for a while.
     file = sample(tmp_path, "xlsx", records=20_000, seed=1)
     other = sample(tmp_path, "json", records=2_000, seed=2)
-    receiver.gate(90, "received", "chunk")
+    receiver.gate(70, "received", "chunk")
     ingestion = service.submit(file, "excel", receiver.url, chunk_size_by_records=200)
     assert receiver.said() == {"at": "received"}
     unlucky = set(service.readers())
     for pid in unlucky:
         kill_now(pid)
     receiver.go()
-    # The next reader is killed before it can give anything, so there is no ACK in between.
+    # The next reader is killed before it can give anything, so there is no ACK in between. Each
+    # one that we are too late for has given a chunk or two of the 31 that are left, and the one
+    # after it reads all before them again.
     while service.show(ingestion)["state"] == "RUNNING":
-        for pid in set(service.readers()) - unlucky:
-            kill_now(pid)
+        for _ in range(20):
+            for pid in set(service.readers()) - unlucky:
+                kill_now(pid)
+            time.sleep(0.005)
 
     shown = service.ended(ingestion)
     assert (shown["state"], shown["error"]["code"]) == ("QUARANTINED", "READER_DIED")
     assert shown["error"]["resumable"] is True
-    service.submit(other, "json", receiver.url)
+    beside = service.submit(other, "json", receiver.url)
     service.submit(file, "excel", receiver.url, chunk_size_by_records=200)
-    lucky = service.ended(ingestion)
-    assert lucky["state"] == "COMPLETED"
+    assert [service.ended(one)["state"] for one in (ingestion, beside)] == ["COMPLETED"] * 2
     assert_arrived(receiver, ingestion, file)
     wait_until_gone(*unlucky)
     assert service.troubles() == []

@@ -1,13 +1,52 @@
 """Two services on one database: one runner at a time, and no gap between two (P1, P2)."""
 
+import os
 import signal
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from tests.chaos.test_moments import assert_arrived
 from tests.support.plain_readings import sample
-from tests.support.processes import Receiver, Service
+from tests.support.processes import PATIENCE_S, Receiver, Service
+
+
+def is_writable(database: Path) -> bool:
+    """Tell whether nobody holds the lock that a write takes."""
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as opened:
+        try:
+            opened.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY":
+                raise
+            return False
+        opened.execute("ROLLBACK")
+        return True
+
+
+def freeze(service: Service, database: Path) -> None:
+    """SIGSTOP, but not within a write: nobody else could write until it thaws."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        service.signal(signal.SIGSTOP)
+        _, status = os.waitpid(service.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        if is_writable(database):
+            return
+        service.signal(signal.SIGCONT)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def claims(database: Path, ingestion_id: str) -> int:
+    """Return how often somebody began to work on an ingestion."""
+    with closing(sqlite3.connect(database)) as opened:
+        select = "SELECT lease_epoch FROM ingestions WHERE id = ?"
+        ((epoch,),) = opened.execute(select, (ingestion_id,))
+    return int(epoch)
 
 
 def test_when_a_runner_dies_the_other_service_goes_on_without_being_asked(
@@ -47,7 +86,7 @@ def test_a_service_that_froze_beyond_its_lease_changes_nothing_when_it_thaws(
     assert receiver.said() == {"at": "committed"}
     if not frozen.readers():
         frozen, other = other, frozen
-    frozen.signal(signal.SIGSTOP)
+    freeze(frozen, tmp_path / "ackline.db")
     receiver.gate(10, "received", "chunk")
     assert receiver.said() == {"at": "received"}  # the other one has taken over, and delivers
     frozen.signal(signal.SIGCONT)
@@ -61,7 +100,10 @@ def test_a_service_that_froze_beyond_its_lease_changes_nothing_when_it_thaws(
         assert one.terminate() == 0
         assert one.troubles() == []
     requests = assert_arrived(receiver, ingestion, file)
-    assert len(requests) <= 30 + 1 + 1
+    # Each take-over may cost one. On a busy machine a lease may run out without being asked to.
+    takeovers = claims(tmp_path / "ackline.db", ingestion) - 1
+    assert takeovers >= 1
+    assert len(requests) <= 30 + 1 + takeovers
 
 
 def test_the_same_request_fifty_times_at_once_at_two_services_is_one_ingestion(

@@ -4,7 +4,6 @@ import json
 import shlex
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e.test_command_line import REFUSED, USAGE, run
@@ -47,7 +46,7 @@ def test_a_key_is_made_let_in_replaced_and_shut_out(tmp_path: Path, receiver: Re
         assert ask(*submit, "--follow", key=old["ACKLINE_API_KEY"])[0] == 0
         assert ask("ls", "--api-key", new["ACKLINE_API_KEY"])[0] == 0
         assert ask("ls", key="ackline_\u00e9")[0] == USAGE
-        assert httpx.get(f"{service.url}/healthz", trust_env=False).status_code == 200
+        assert service.get("/healthz").status_code == 200
 
         assert service.terminate() == 0
         file.write_text(new["INGEST_API_KEYS"])
@@ -86,7 +85,7 @@ def test_a_file_name_cannot_write_on_the_terminal(tmp_path: Path, receiver: Rece
         asked = ("ingest", str(file), "--callback", receiver.url, "--follow")
         followed = run(*asked, url=service.url)
         listed = run("ls", url=service.url)
-        ingestion = httpx.get(f"{service.url}/api/ingestions", trust_env=False).json()
+        ingestion = service.get("/api/ingestions").json()
         shown = run("status", ingestion["ingestions"][0]["ingestion_id"], url=service.url)
         refused = run(
             "ingest",

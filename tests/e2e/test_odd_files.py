@@ -19,7 +19,7 @@ import pytest
 
 from app.samples.formats import SampleFormat, write
 from tests.support.plain_readings import received
-from tests.support.processes import Receiver, Service
+from tests.support.processes import Receiver, Service, wait_until_gone
 
 
 def products(kind: SampleFormat, records: int = 500) -> bytes:
@@ -225,7 +225,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield Town(folder, receiver, service)
         assert service.troubles() == []
         assert service.get("/readyz").status_code == 200
-        assert service.readers() == []
+        wait_until_gone(*service.readers())
         with receiver.reading() as book:
             assert book.anomalies() == []
 

@@ -156,7 +156,7 @@ def test_the_case_that_kills_or_hangs_the_process_is_still_there(
 def test_a_run_from_the_command_ends_with_its_figures(tmp_path: Path) -> None:
     tally = fuzz(
         "ndjson",
-        seconds=20,
+        seconds=100,
         corpus=tmp_path / "corpus",
         findings=tmp_path / "findings",
         seed=1,

@@ -126,7 +126,7 @@ bounded = settings(
 )
 
 
-@pytest.mark.timeout(60 + CASES / 10)
+@pytest.mark.timeout(300 + CASES / 2)
 @settings(bounded, max_examples=CASES * 4 // 5)
 @given(case=st.deferred(_cases))
 def test_with_a_key_every_answer_is_as_documented(send: Send, case: Case) -> None:

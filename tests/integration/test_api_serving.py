@@ -35,7 +35,7 @@ async def a_service(folder: Path, *, open_files: int = 1024) -> AsyncIterator[Se
         line = (await process.stdout.readline()).decode().strip()
         assert line.startswith(LISTENING)
         url = line.removeprefix(LISTENING)
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
             assert (await http.get("/healthz")).status_code == 200
             yield Served(process=process, http=http)
     finally:
@@ -51,7 +51,7 @@ async def test_a_signal_ends_it_with_exit_code_0_also_when_it_comes_twice(tmp_pa
             served.process.send_signal(number)
             if number == signal.SIGTERM:
                 served.process.send_signal(number)
-            assert await asyncio.wait_for(served.process.wait(), 20) == 0
+            assert await asyncio.wait_for(served.process.wait(), 60) == 0
 
 
 async def test_it_takes_more_open_files_than_it_was_given_at_first(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def served(settings: Settings, http: str) -> AsyncIterator[Sender]:
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[listener]))
         port = listener.getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield Sender(client, "/callback/of/any/depth")
         server.should_exit = True
         await serving

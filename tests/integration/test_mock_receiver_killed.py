@@ -39,13 +39,13 @@ async def test_every_acknowledged_chunk_survives_a_kill(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for number, chunk in enumerate(sent):
             with running(tmp_path / "receiver.db", listener) as process:
-                async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+                async with httpx.AsyncClient(base_url=url, timeout=60) as client:
                     sender = Sender(client)
                     if number:
                         assert (await sender.holding())["next_chunk"] == number
                     assert (await sender.chunk(chunk)).json()["duplicate"] is False
                     process.kill()
         with running(tmp_path / "receiver.db", listener):
-            async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
                 lines = await Sender(client).download()
     assert lines == b"".join(b'{"n":%d}\n' % number for number in range(2))

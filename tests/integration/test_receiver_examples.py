@@ -77,7 +77,7 @@ def php_receiver(tmp_path: Path) -> Iterator[Post]:
             env={"SECRET": SECRET},
             stderr=subprocess.PIPE,
         ) as server,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         assert server.stderr is not None
         assert b"started" in server.stderr.readline()

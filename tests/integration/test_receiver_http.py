@@ -7,10 +7,19 @@ import pytest
 import uvloop
 
 from app.domain.delivery import Answer, NoAnswer, Silence
-from app.receiver.transport import IDLE_S_MAX
 from tests.support import servers
 from tests.support.posting import a_message, a_receiver
 from tests.support.servers import ACK, Script, ScriptedServer, http
+
+SOON_S = 0.4
+"""A deadline that is to pass; perhaps before anything was sent, if the machine stands still."""
+
+
+@pytest.fixture(autouse=True)
+def _connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is not used for longer than any machine stands still."""
+    monkeypatch.setattr("app.receiver.transport.IDLE_S_MAX", 3600.0)
+
 
 # ---- R1, R2, R8: no answer, whatever the receiver does
 
@@ -104,15 +113,19 @@ _LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 @pytest.mark.parametrize("fault", _NO_ANSWER)
 def test_a_receiver_at_fault_gives_no_answer_and_is_sent_to_once(fault: str, loop: str) -> None:
     reason, script = _NO_ANSWER[fault]
+    in_time = reason is not Silence.TIMEOUT
 
     async def scenario() -> None:
-        async with ScriptedServer(script) as server, a_receiver() as receiver:
+        async with (
+            ScriptedServer(script) as server,
+            a_receiver(deadline_s=60 if in_time else SOON_S) as receiver,
+        ):
             reply = await receiver.post(a_message(server.url), attempt=1)
             assert isinstance(reply, NoAnswer)
             assert reply.reason is reason, reply
             assert reply.detail
             await server.connections_closed()  # nothing of a bad exchange is kept
-            assert server.connections == 1
+            assert server.connections in ((1,) if in_time else (0, 1))
             assert len(server.requests) <= 1
             assert server.bytes_sent < 16 * 1024 * 1024  # what socket buffers swallow
 
@@ -123,7 +136,10 @@ def test_a_receiver_at_fault_gives_no_answer_and_is_sent_to_once(fault: str, loo
 @pytest.mark.parametrize("loop", _LOOPS)
 def test_a_receiver_that_reads_nothing_cannot_hold_us_beyond_the_deadline(loop: str) -> None:
     async def scenario() -> None:
-        async with ScriptedServer(servers.hang_unread()) as server, a_receiver() as receiver:
+        async with (
+            ScriptedServer(servers.hang_unread()) as server,
+            a_receiver(deadline_s=SOON_S) as receiver,
+        ):
             reply = await receiver.post(a_message(server.url, bytes(32 * 1024 * 1024)), attempt=1)
             assert isinstance(reply, NoAnswer)
             assert reply.reason is Silence.TIMEOUT
@@ -200,7 +216,7 @@ def test_an_answer_is_handed_over_as_it_came(form: str, loop: str) -> None:
     status, ack, script = _ANSWERS[form]
 
     async def scenario() -> None:
-        async with ScriptedServer(script) as server, a_receiver(deadline_s=20) as receiver:
+        async with ScriptedServer(script) as server, a_receiver() as receiver:
             # Larger than the socket buffers, so that an early answer finds us still sending.
             reply = await receiver.post(a_message(server.url, bytes(8 * 1024 * 1024)), attempt=1)
             assert isinstance(reply, Answer), reply
@@ -307,16 +323,13 @@ async def test_a_stray_answer_between_two_messages_ends_the_connection() -> None
     async with ScriptedServer(stray_when_asked) as server, a_receiver() as receiver:
         await receiver.post(a_message(server.url), attempt=1)
         asked.set()
-        async with asyncio.timeout(IDLE_S_MAX / 2):
+        async with asyncio.timeout(60):  # far below the time that it would be kept
             await server.connections_closed()
 
 
 async def test_a_connection_that_holds_half_a_request_is_not_used_again() -> None:
     early = servers.answer_early(http(b"", status="413 Content Too Large"))
-    async with (
-        ScriptedServer(early, servers.answer()) as server,
-        a_receiver(deadline_s=5) as receiver,
-    ):
+    async with ScriptedServer(early, servers.answer()) as server, a_receiver() as receiver:
         refused = await receiver.post(a_message(server.url, bytes(8 * 1024 * 1024)), attempt=1)
         assert isinstance(refused, Answer)
         assert refused.status == 413
@@ -327,7 +340,7 @@ async def test_a_connection_that_holds_half_a_request_is_not_used_again() -> Non
 
 
 async def test_a_cancelled_post_ends_its_connection() -> None:
-    async with ScriptedServer(servers.hang()) as server, a_receiver(deadline_s=30) as receiver:
+    async with ScriptedServer(servers.hang()) as server, a_receiver() as receiver:
         post = asyncio.create_task(receiver.post(a_message(server.url), attempt=1))
         while not server.requests:
             await asyncio.sleep(0)

@@ -15,7 +15,7 @@ from tests.support.servers import ScriptedServer
 
 async def test_a_message_arrives_byte_for_byte() -> None:
     body = os.urandom(20 * 1024 * 1024)
-    async with ScriptedServer(servers.answer()) as server, a_receiver(deadline_s=20) as receiver:
+    async with ScriptedServer(servers.answer()) as server, a_receiver() as receiver:
         reply = await receiver.post(a_message(server.url + "?key=a%20b&c", body), attempt=1)
         assert isinstance(reply, Answer)
         (request,) = server.requests

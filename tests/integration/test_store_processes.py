@@ -112,7 +112,7 @@ async def test_a_cancellation_needs_no_worker_when_its_process_was_killed(databa
 async def test_a_process_that_was_stopped_too_long_writes_nothing_more(database: Path) -> None:
     """Invariant 9, P1."""
     async with (
-        SqliteStore.open(database, clock=ManualClock()) as here,
+        SqliteStore.open(database, clock=ManualClock(), lease_s=3_600) as here,
         a_child(database, lease_s=0.3) as child,
     ):
         assert await child.ask("start") == "started 1"

@@ -8,9 +8,9 @@ more than three times in a row; every kind of fault comes before one comes again
 
 It prints one JSON object a line: ``{"port": …}`` first, then ``{"closed": id}`` for each
 ingestion that ends, and ``{"at": phase}`` when it holds its breath. It takes orders on
-standard input: ``gate COUNT PHASE KIND`` stops it in a phase of the COUNT-th request from
-now whose kind contains KIND, until ``go`` or another ``gate``; ``play FAULT`` has the next
-request meet this fault.
+standard input, and says ``{"obeyed": order}`` when one is in force: ``gate COUNT PHASE KIND``
+stops it in a phase of the COUNT-th request from now whose kind contains KIND, until ``go`` or
+another ``gate``; ``play FAULT`` has the next request meet this fault.
 """
 
 import argparse
@@ -55,7 +55,9 @@ DECK = (*(f"before {one}" for one in BEFORE), *(f"after {one}" for one in AFTER)
 IN_A_ROW_MAX = 3
 FAULT_RATE = 0.3
 HEAD_BYTES_MAX = 64 * 1024
-GONE_S = 0.2
+GONE_S = 2.0
+"""Time for the end of a dead sender's connection to arrive. Shorter than a living sender keeps
+one that it does not use."""
 
 
 class Broken(Exception):
@@ -123,6 +125,7 @@ class StrictReceiver:
                 self._orders.append(" ".join(words))
             case _:
                 raise ValueError(order)
+        tell(obeyed=order.rstrip("\n"))
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader=reader, writer=writer)
@@ -154,9 +157,12 @@ class StrictReceiver:
         await self._alone(wire, event.ingestion_id)
         self._in_flight[event.ingestion_id].append(wire)
         try:
-            await self._settle(wire, request, event)
+            received = await self._settle(wire, request, event)
         finally:
+            # At once: who has the answer may send the next event by another connection.
             self._in_flight[event.ingestion_id].remove(wire)
+        if received:
+            await self._pass("acked", event.kind)
         return True
 
     async def _read(self, wire: Wire) -> Request | None:
@@ -194,19 +200,22 @@ class StrictReceiver:
     async def _alone(self, wire: Wire, ingestion_id: str) -> None:
         """Contract 0.1: one event at a time for each ingestion."""
         others = [one for one in self._in_flight[ingestion_id] if one is not wire]
-        if self._lone and any(not one.gone for one in others):
-            await asyncio.sleep(GONE_S)  # a dead sender's connection may still have to end
-            if any(not one.gone for one in others if one in self._in_flight[ingestion_id]):
+        deadline = asyncio.get_running_loop().time() + GONE_S
+        while self._lone and (others := [one for one in others if not one.gone]):
+            if asyncio.get_running_loop().time() >= deadline:
                 self._book.anomaly(f"0.1: two requests of {ingestion_id} at the same time")
+                break
+            await asyncio.sleep(0.01)
 
-    async def _settle(self, wire: Wire, request: Request, event: Event) -> None:
+    async def _settle(self, wire: Wire, request: Request, event: Event) -> bool:
+        """Answer. Returns whether it was received before."""
         fault = self._misfortune(event)
         number = self._book.arrived(event, request.body, fault)
         began = self._book.state(event.ingestion_id)
         await self._pass("received", event.kind)
         if fault.startswith("before"):
             await self._instead(wire, fault.removeprefix("before "), event, number)
-            return
+            return False
         async with self._locks[event.ingestion_id]:
             if fault == "forget":
                 following = self._book.next_chunk(event.ingestion_id)
@@ -219,7 +228,7 @@ class StrictReceiver:
         await self._answer(wire, fault.removeprefix("after "), event, answer)
         if clean and answer["ack"] and event.kind in (COMPLETED, FAILED, ABORTED):
             tell(closed=event.ingestion_id, kind=event.kind)
-        await self._pass("acked", event.kind)
+        return True
 
     def _misfortune(self, event: Event) -> str:
         """Draw what goes wrong; nothing, most of the time."""
@@ -286,9 +295,9 @@ class StrictReceiver:
             case "drip":
                 await wire.answer(HTTPStatus.OK, body, cut=len(body))
                 for octet in body:
+                    await asyncio.sleep(0.001)
                     wire.writer.write(bytes((octet,)))
                     await wire.writer.drain()
-                    await asyncio.sleep(0.001)
             case _:
                 await self._lie(wire, fault, event)
 

@@ -11,7 +11,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from app.api.problems import as_table
-from app.cli import cli
+from app.cli import command_line
 from app.domain.errors import DecodeCode, SourceCode
 from app.domain.ingestion import DecodeOptions
 from app.settings import Settings
@@ -54,7 +54,7 @@ def spans(text: str) -> list[str]:
 
 
 def options_of_commands() -> dict[str, set[str]]:
-    group = typer.main.get_command(cli)
+    group = typer.main.get_command(command_line())
     assert isinstance(group, TyperGroup)
     return {
         name: {option for parameter in command.params for option in parameter.opts}

@@ -265,7 +265,7 @@ def test_the_defaults_are_the_contracts() -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_described_with_its_unit(name: str) -> None:
     field = Settings.model_fields[name]
-    assert field.description
+    assert generated.descriptions()[name]
     units = [mark for mark in field.metadata if isinstance(mark, Unit)]
     numeric = field.annotation in (int, float) and name != "port"
     assert len(units) == int(numeric)

@@ -96,6 +96,7 @@ def test_memory_of_children_is_counted() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         with watching(process.pid) as watched:
-            time.sleep(0.2)
+            while not watched.processes:
+                time.sleep(0.01)
         assert watched.processes == 2
         assert 50 < watched.peak_mb() < 120
