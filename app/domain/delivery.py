@@ -44,6 +44,9 @@ class Answer:
     rejected: int = 0
     """Records the receiver acknowledged but refused."""
 
+    rejected_last: int = -1
+    """The highest index among them; -1 when there are none."""
+
     duplicate: bool = False
     chain: str | None = None
     retry_after_s: float | None = None

@@ -226,6 +226,7 @@ def _contradiction(answer: Answer, sent: Sent) -> str:
         (ahead, f"next_chunk {answer.next_chunk}"),
         (took not in (None, ref.record_count) and not answer.duplicate, f"{took} records"),
         (answer.rejected > ref.record_count, f"{answer.rejected} rejected records"),
+        (answer.rejected_last >= ref.record_count, f"rejected index {answer.rejected_last}"),
     )
     return ", ".join(text for wrong, text in checks if wrong)
 

@@ -65,6 +65,9 @@ _NOT_PUBLIC = tuple(
     )
 )
 
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""The upper half of an interface identifier whose lower half is an IPv4 address. RFC 5214 §6.1."""
+
 _SHAPE = re.compile(r"(?i:(https?))://([^/?]+)([/?].*)?")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([1-9][0-9]{0,4}))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -190,7 +193,7 @@ class EgressPolicy:
         return tuple(str(address) for address in addresses)
 
     def _require_public(self, address: IpAddress, host: str, port: int) -> None:
-        if not any(address in network for network in _NOT_PUBLIC):
+        if _is_public(address):
             return
         if any(rule.covers(address, port) for rule in self._rules):
             return
@@ -288,3 +291,12 @@ def _joined(host: str, port: int) -> str:
 
 def _malformed(what: str) -> CallbackRefused:
     return CallbackRefused(f"the callback URL {what}", remedy=_FORM)
+
+
+def _is_public(address: IpAddress) -> bool:
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
+    if address.version == 6 and int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
+        # Whatever the prefix: its router hands the packet to the IPv4 address inside.
+        return _is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    return True

@@ -4,8 +4,10 @@ Nothing in here raises: whatever a receiver sends becomes an `Answer`, and what 
 ACK is simply not one.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
@@ -21,8 +23,8 @@ _CODE_CHARS_MAX = 100
 _MESSAGE_CHARS_MAX = 2000
 _BOM = b"\xef\xbb\xbf"
 _PROBLEM = "application/problem+json"
-_DELTA_SECONDS = re.compile(r"[0-9]{1,9}")
-"""Nine digits are thirty years; more than that is no waiting time but nonsense."""
+_DELTA_SECONDS = re.compile(r"[0-9]+")
+"""However many: too long a time is cut, not passed over (contract 7.1)."""
 
 _Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | None"
 
@@ -46,6 +48,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: da
     problem = status >= 400 or named.get("content-type", "").startswith(_PROBLEM)
     error, message = _refusal(members, problem=problem)
     evidence = _Evidence(members)
+    rejected = evidence.rejected()
     ack = members.get("ack")
     return Answer(
         status=status,
@@ -58,7 +61,8 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: da
         checksum=evidence.text("checksum"),
         next_chunk=evidence.count("next_chunk"),
         accepted=evidence.count("accepted"),
-        rejected=evidence.rejected(),
+        rejected=len(rejected),
+        rejected_last=max(rejected, default=-1),
         duplicate=evidence.flag("duplicate"),
         chain=evidence.text("chain"),
         retry_after_s=_retry_after_s(named, now),
@@ -75,7 +79,27 @@ def _members(body: bytes) -> Mapping[str, _Json]:
         value: _Json = orjson.loads(body.removeprefix(_BOM))
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict) or (body.count(b'"ack"') > 1 and _is_named_twice(body, "ack")):
+        return {}
+    return value
+
+
+def _is_named_twice(body: bytes, name: str) -> bool:
+    """Tell whether the object, which is known to be one, has two members of this name.
+
+    RFC 8259 §4: readers differ in which of them counts, so it says nothing.
+    """
+    times: list[int] = []
+
+    def count(members: list[tuple[str, object]]) -> None:
+        times.append(sum(known == name for known, _ in members))
+
+    try:
+        # Integers stay text: Python refuses those of more than 4,300 digits.
+        json.loads(body.removeprefix(_BOM), object_pairs_hook=count, parse_int=str)
+    except RecursionError:
+        return True  # nested as deep as this, it is no answer anybody wrote
+    return times[-1] > 1  # the outermost is closed last
 
 
 def _refusal(members: Mapping[str, _Json], *, problem: bool) -> tuple[str | None, str]:
@@ -126,19 +150,19 @@ class _Evidence:
             self.faults.append(f"{name} is not true or false")
         return value is True
 
-    def rejected(self) -> int:
-        """Return how many records were refused. Contract 5.3."""
+    def rejected(self) -> AbstractSet[int]:
+        """Return which records were refused, by their index in the chunk. Contract 5.3."""
         value = self._members.get("rejected")
         if value is None:
-            return 0
+            return frozenset()
         if not isinstance(value, list):
             self.faults.append("rejected is not an array")
-            return 0
+            return frozenset()
         indexes = [one.get("index") if isinstance(one, dict) else None for one in value]
         places = {index for index in indexes if type(index) is int and index >= 0}
         if len(places) != len(value):
             self.faults.append("rejected does not name each record once by its index")
-        return len(value)
+        return places
 
 
 def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -68,7 +68,7 @@ ACK = Answer(status=200, ack=True)
         replace(ACK, status=299),
         replace(ACK, chunk_id=REF.chunk_id, chunk_number=4, checksum=REF.checksum, next_chunk=5),
         replace(ACK, accepted=10),
-        replace(ACK, accepted=9, rejected=1),
+        replace(ACK, accepted=9, rejected=1, rejected_last=9),
         replace(ACK, duplicate=True, next_chunk=6),
         replace(ACK, duplicate=True, accepted=0),
     ],
@@ -90,6 +90,9 @@ def test_an_ack_whose_evidence_agrees_is_a_commit(answer: Answer) -> None:
         replace(ACK, accepted=9),
         replace(ACK, accepted=10, rejected=1),
         replace(ACK, rejected=11),
+        replace(ACK, rejected=1, rejected_last=10),
+        replace(ACK, accepted=9, rejected=1, rejected_last=10),
+        replace(ACK, duplicate=True, rejected=1, rejected_last=10),
         replace(ACK, malformed="chunk_number is not an integer"),
     ],
 )

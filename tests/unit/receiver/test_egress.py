@@ -78,6 +78,8 @@ def _policy(*allow: str, found: Sequence[str] = (PUBLIC,)) -> EgressPolicy:
         "2001:10::1",
         "2001:20::1",
         "2001:db8::1",
+        "2a00:1450:4001:800:0:5efe:127.0.0.1",
+        "2a00:1450:4001:800:200:5efe:a9fe:a9fe",
         "2002:7f00:1::1",
         "2002:a9fe:a9fe::1",
         "2002:5db8:d70e::1",

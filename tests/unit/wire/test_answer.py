@@ -1,6 +1,7 @@
 """What counts as an answer. Contract 5 and 7."""
 
 from datetime import UTC, datetime
+from math import inf
 
 import orjson
 import pytest
@@ -34,6 +35,10 @@ def read(body: bytes, status: int = 200, **headers: str) -> Answer:
         b'{"ack":null}',
         b'{"ack":[true]}',
         b'{"ack":{"ack":true}}',
+        b'{"ack":false,"ack":true}',
+        b'{"ack":true,"x":{"ack":true},"ack":true}',
+        b'{"ack":true,"ack":true,"x":%s}' % (b"9" * 5000),
+        b'{"ack":true,"x":%s"ack"%s}' % (b"[" * 1_000, b"]" * 1_000),
         b'{"Ack":true}',
         b'{"ACK":TRUE}',
         b'{"ack":True}',
@@ -60,6 +65,7 @@ def test_what_is_not_the_json_boolean_is_not_an_ack(body: bytes) -> None:
 def test_true_is_an_ack_and_false_is_not() -> None:
     assert read(b'{"ack":true}') == Answer(status=200, ack=True, excerpt='{"ack":true}')
     assert read(b'{"ack":false}').ack is False
+    assert read(b'{"ack":true,"x":{"ack":false},"message":"\\"ack\\" is ack"}').ack is True
 
 
 def test_a_byte_order_mark_and_white_space_are_ignored() -> None:
@@ -82,6 +88,7 @@ def test_the_evidence_of_an_ack_is_read() -> None:
     answer = read(orjson.dumps(body), Date="Sun, 01 Mar 2026 12:00:00 GMT")
     assert (answer.chunk_id, answer.chunk_number, answer.next_chunk) == ("i:4", 4, 5)
     assert (answer.accepted, answer.rejected, answer.duplicate) == (998, 2, True)
+    assert answer.rejected_last == 17
     assert (answer.checksum, answer.chain) == ("c" * 64, "d" * 64)
     assert answer.date == "Sun, 01 Mar 2026 12:00:00 GMT"
     assert answer.malformed == ""
@@ -174,8 +181,9 @@ def test_a_problem_document_is_one_whatever_its_status() -> None:
         ("1e3", None),
         ("٣", None),
         ("soon", None),
-        ("9" * 10, None),
-        ("9" * 5000, None),
+        ("9" * 10, 9999999999.0),
+        ("9" * 30, 1e30),
+        ("9" * 5000, inf),
         ("Sun, 99 Foo 2026 99:99:99 GMT", None),
         ("Sun, 01 Mar 99999999999 12:00:00 GMT", None),
     ],
