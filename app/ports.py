@@ -148,7 +148,7 @@ class Reader(Protocol):
     def read(self, job: ReadJob, /) -> AsyncGenerator[Reading, None]:
         """Yield `Detected`, then chunks in order, then `SourceEnd`.
 
-        Works at most two chunks ahead. Closing it releases everything.
+        Works at most two chunks ahead, or a small stock. Closing it releases everything.
 
         Raises
         ------

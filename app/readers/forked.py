@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -143,6 +144,8 @@ class Forked:
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._watched = False
+        self._look = select.poll()
+        self._look.register(frames, select.POLLIN)
 
     async def tell(self, order: bytes) -> None:
         """Write to the reader. Into the void, too: its next frame says how it ended."""
@@ -154,6 +157,18 @@ class Forked:
                 await _ready(self._loop.add_writer, self._loop.remove_writer, self._orders)
             except BrokenPipeError:
                 return
+
+    async def has_more(self, within_s: float) -> bool:
+        """Tell whether something can be read, or the end be seen, within so many seconds."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._readable()
+                # The loop may speak of what has been read since it looked.
+                while not self._look.poll(0):
+                    await self._readable()
+        except TimeoutError:
+            return False
+        return True
 
     async def next_frame(self, *, stall_s: float, body_bytes_max: int) -> Frame:
         """Return what the reader sends next.

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from app.domain.chunk import Chunk
-from app.domain.errors import ReaderDied
+from app.domain.errors import ReaderDied, ReadFailed
 from app.domain.ingestion import FileType
 from app.ports import Detected, Reading, ReadJob, SourceEnd
-from app.readers import process
+from app.readers import process, stock
 from app.readers.frames import ReaderSetup
 from app.readers.process import ProcessReader
 from tests.support.processes import ROOT, children, kill_now, wait_until_gone
@@ -55,6 +55,7 @@ async def test_more_reads_than_places_all_advance_and_none_can_tell(
 ) -> None:
     """Each loses its place after each chunk: all ask for one before anyone asks for the next."""
     monkeypatch.setattr(process, "IDLE_S", 0.0)
+    monkeypatch.setattr(stock, "STOCK_BYTES_MAX", 0)
     alive: list[int] = []
     seen: set[int] = set()
 
@@ -138,6 +139,7 @@ async def test_a_child_always_at_work_lets_others_have_their_turn(
 ) -> None:
     monkeypatch.setattr("app.readers.places.TURN_S", 0.0)
     monkeypatch.setattr(process, "IDLE_S", 60.0)
+    monkeypatch.setattr(stock, "STOCK_BYTES_MAX", 0)
     order: list[int] = []
 
     async def read(reader: ProcessReader, number: int) -> None:
@@ -150,6 +152,112 @@ async def test_a_child_always_at_work_lets_others_have_their_turn(
 
     assert sorted(order) == [0] * LINES + [1] * LINES
     assert all(abs(order[:n].count(0) - order[:n].count(1)) <= 1 for n in range(len(order)))
+
+
+@asynccontextmanager
+async def wanted(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[ProcessReader, AsyncGenerator[Reading, None]]]:
+    """Give a read that has the one place and is to be asked for its first chunk; one waits."""
+    for seconds in ("IDLE_S", "GATHER_S"):  # however busy the machine is
+        monkeypatch.setattr(process, seconds, 3600.0)
+    monkeypatch.setattr(process._Read, "_slow", True)
+    async with (
+        reader_of(source.parent, processes_max=1) as reader,
+        aclosing(reader.read(job_of(source))) as readings,
+    ):
+        assert isinstance(await anext(readings), Detected)
+        other = asyncio.create_task(first_chunk(reader.read(job_of(source, number=1))))
+        while not reader._places.wanted():
+            await asyncio.sleep(0)
+        try:
+            yield reader, readings
+        finally:
+            other.cancel()
+            await asyncio.wait([other])
+
+
+async def test_one_whose_place_is_wanted_leaves_chunks_in_stock(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with wanted(source, monkeypatch) as (reader, readings):
+        assert (await first_chunk(readings)).records == b"[0]"
+        reader.close()  # and with it every process
+        rest = [reading async for reading in readings]
+        assert reader._stock.bytes == 0
+
+    assert [r.records for r in rest if isinstance(r, Chunk)] == [
+        b"[%d]" % n for n in range(1, LINES)
+    ]
+    assert isinstance(rest[-1], SourceEnd)
+
+
+async def test_what_is_in_stock_is_given_before_its_readers_death_is_told(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one death, at the place where it happened (K6)."""
+    source.write_text("0\n1\n2\n!die\n")
+    async with wanted(source, monkeypatch) as (_, readings):
+        assert [(await first_chunk(readings)).records for _ in range(3)] == [b"[0]", b"[1]", b"[2]"]
+        with pytest.raises(ReaderDied, match="signal 9"):
+            await anext(readings)
+
+
+async def test_the_good_chunks_before_a_bad_place_are_given_from_stock_too(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.write_text("0\n1\n!bad\n")
+    async with wanted(source, monkeypatch) as (_, readings):
+        assert [(await first_chunk(readings)).records for _ in range(2)] == [b"[0]", b"[1]"]
+        with pytest.raises(ReadFailed, match="an order to be bad"):
+            await anext(readings)
+
+
+async def test_a_chunk_is_not_kept_back_for_one_that_does_not_come(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.write_text("0\n!hang\n")
+    monkeypatch.setattr(process, "GATHER_S", 0.05)
+    monkeypatch.setattr(process._Read, "_slow", True)
+    async with asyncio.timeout(50), reader_of(source.parent, processes_max=1) as reader:
+        reads = [reader.read(job_of(source, number=n)) for n in range(3)]
+        for chunk in await asyncio.gather(*map(first_chunk, reads)):
+            assert chunk.records == b"[0]"
+        for read in reads:
+            await read.aclose()
+
+
+async def test_the_stock_of_many_reads_stays_within_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks grow tenfold on the way: what was thought to fit may be one too much, for each."""
+    source = tmp_path / "growing"
+    texts = [f'"{"x" * (20_000 if n % 4 else 2_000)}"' for n in range(20)]
+    source.write_text("\n".join(texts))
+    monkeypatch.setattr(stock, "STOCK_BYTES_MAX", 100_000)
+    monkeypatch.setattr(stock, "SHARES_LEFT", 2)
+    monkeypatch.setattr(process, "IDLE_S", 0.0)
+    highest = 0
+
+    async def read(readings: AsyncGenerator[Reading, None]) -> list[bytes]:
+        nonlocal highest
+        got = []
+        async with aclosing(readings):
+            async for reading in readings:
+                highest = max(highest, reader._stock.bytes)
+                if isinstance(reading, Chunk):
+                    got.append(reading.records)
+                    await asyncio.sleep(0.001)  # longer than IDLE_S: a slow receiver
+        return got
+
+    async with reader_of(tmp_path, processes_max=2) as reader:
+        jobs = [job_of(source, number=n) for n in range(8)]
+        crowd = await asyncio.gather(*(read(reader.read(job)) for job in jobs))
+        assert reader._stock.bytes == 0
+
+    assert crowd == [[f"[{text}]".encode() for text in texts]] * 8
+    largest = 20_004 + stock.AROUND_BYTES
+    assert 0 < highest <= 100_000 + 2 * largest
 
 
 async def test_memory_is_spared_when_many_chunks_are_out(
