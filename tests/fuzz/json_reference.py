@@ -156,7 +156,10 @@ class Found:
 
 
 def elements_before_a_fault(text: str) -> list[Tree]:
-    """Return the elements of a top-level array that have a delimiter behind them."""
+    """Return the elements of a top-level array that are complete.
+
+    A number or a word is not, before a delimiter stands behind it.
+    """
     at = _space(text, 0)
     elements: list[Tree] = []
     if text[at : at + 1] != "[":
@@ -168,10 +171,10 @@ def elements_before_a_fault(text: str) -> list[Tree]:
         except (ValueError, StopIteration):
             return elements
         at = _space(text, end)
-        if text[at : at + 1] not in {",", "]"}:
-            return elements
-        elements.append(tree)
-        if text[at] == "]":
+        delimiter = text[at : at + 1]
+        if delimiter in {",", "]"} or text[end - 1] in {"}", "]", '"'}:
+            elements.append(tree)
+        if delimiter != ",":
             return elements
         at = _space(text, at + 1)
 

@@ -237,6 +237,8 @@ class _Reader:
         self._path.pop()
         if path == ("worksheet", "sheetData", "row"):
             self._row(element)
+        elif path[:2] == ("worksheet", "sheetData") and path[-1] == "row":
+            raise RefusedError
         elif path[-1:] in {("row",), ("sheetData",)} and path != ("worksheet", "sheetData"):
             raise UnsureError
 
@@ -312,7 +314,7 @@ class _Reader:
         values = [each for each in cell if local(each) == "v"]
         inlines = [each for each in cell if local(each) == "is"]
         if len(values) > 1 or len(inlines) > 1 or any(len(each) for each in values):
-            raise UnsureError
+            raise RefusedError
         if {local(each) for each in cell} - {"v", "is", "f", ""} or (values and inlines):
             raise UnsureError
         if any(len(each) for each in cell if local(each) in {"f", ""}):

@@ -11,6 +11,9 @@ from app.domain.budget import RECORD_BYTES_MAX
 from app.domain.canonical import canonical
 from app.domain.errors import DecodeCode, DecodeError, Place, RecordError
 
+COLUMNS_MAX = 16_384
+"""As in a spreadsheet. Each costs some hundred bytes, and a wrong delimiter finds millions."""
+
 _CONTROLS = [chr(code) for code in range(0x20)]
 _ESCAPED = ['"', "\\", *_CONTROLS]
 """All that a JSON string may not hold as it is. Contract 6.2."""
@@ -20,6 +23,14 @@ class Columns:
     """The names of the columns, in the order of the cells."""
 
     def __init__(self, names: Sequence[str], place: Place) -> None:
+        if len(names) > COLUMNS_MAX:
+            raise DecodeError(
+                DecodeCode.RECORD_TOO_LARGE,
+                f"the header has {len(names)} columns; at most {COLUMNS_MAX} are read",
+                place=place,
+                remedy="If the delimiter was detected wrongly, give options.delimiter; a table "
+                "that is so wide is better turned, or sent as JSON.",
+            )
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise DecodeError(
@@ -29,14 +40,14 @@ class Columns:
                 remedy="Give every column a name of its own.",
             )
         order = sorted(range(len(names)), key=names.__getitem__)
-        self._width = len(names)
+        self.width = len(names)
         self._names = [names[column] for column in order]
         self._order = order
         keys = [orjson.dumps(name).decode() for name in self._names]
         self._before = ["{" + keys[0] + ':"', *(f'",{key}:"' for key in keys[1:])]
         """What stands before each cell of a record, in the order of the names."""
 
-        self._frame_bytes = sum(len(text.encode()) + 1 for text in self._before) + 2
+        self.frame_bytes = sum(len(text.encode()) for text in self._before) + 2
         """Bytes of a record of empty cells."""
 
         self._quotes = sum(text.count('"') for text in self._before) + 1
@@ -63,7 +74,7 @@ class Columns:
             widths.discard(0)
         if not rows:
             return []
-        if widths != {self._width} or self._frame_bytes * len(rows) > RECORD_BYTES_MAX // 2:
+        if widths != {self.width} or self.frame_bytes * len(rows) > RECORD_BYTES_MAX // 2:
             return None
         return self._together(rows)
 
@@ -75,22 +86,41 @@ class Columns:
         RecordError
             It has more or fewer cells than the header, or is too large.
         """
-        if len(cells) != self._width:
+        self.check(cells=len(cells), size=0)
+        in_order = [cells[column] for column in self._order]
+        record = canonical(dict(zip(self._names, in_order, strict=True)))
+        self.check(cells=len(cells), size=len(record))
+        return record
+
+    def check(self, *, cells: int, size: int) -> None:
+        """Refuse a row of so many cells, and a record of ``size`` bytes.
+
+        Raises
+        ------
+        RecordError
+            It has more or fewer cells than the header, or is too large.
+        """
+        if cells != self.width:
             raise RecordError(
                 DecodeCode.RAGGED_ROW,
-                f"the row has {len(cells)} cells, the header has {self._width}",
+                f"the row has {cells} cells, the header has {self.width}",
                 remedy="Quote cells that hold the delimiter; if the delimiter or the quote "
                 "was detected wrongly, give options.delimiter or options.quote.",
             )
-        in_order = [cells[column] for column in self._order]
-        record = canonical(dict(zip(self._names, in_order, strict=True)))
-        if len(record) > RECORD_BYTES_MAX:
+        if size > RECORD_BYTES_MAX:
             raise RecordError(
                 DecodeCode.RECORD_TOO_LARGE,
-                f"the record has {len(record)} bytes as JSON; at most {RECORD_BYTES_MAX} "
-                "are carried",
+                f"the record has {size} bytes as JSON; at most {RECORD_BYTES_MAX} are carried",
             )
-        return record
+
+    def framed(self, cells: bytearray, ends: Sequence[int]) -> bytes:
+        """Lay escaped cells, each of which ends in ``cells`` at one of ``ends``, between names."""
+        starts = [0, *ends]
+        with memoryview(cells) as view:
+            parts: list[bytes | memoryview] = []
+            for before, column in zip(self._before, self._order, strict=True):
+                parts += (before.encode(), view[starts[column] : ends[column]])
+            return b"".join([*parts, b'"}'])
 
     def _together(self, rows: Sequence[list[str]]) -> list[bytes]:
         """Encode rows by laying whole columns between the names.
@@ -112,7 +142,7 @@ class Columns:
         return text.encode().split(b"\n")[:-1]
 
     def _laid_out(self, cells: Sequence[Sequence[str]], count: int) -> str:
-        stride = 2 * self._width + 1
+        stride = 2 * self.width + 1
         parts = [""] * (stride * count)
         for place, (before, column) in enumerate(zip(self._before, self._order, strict=True)):
             parts[2 * place :: stride] = [before] * count

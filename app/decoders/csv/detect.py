@@ -88,7 +88,8 @@ def _encoding(sample: bytes, *, whole: bool) -> str:
         lenient = sample.decode("utf-8", "replace")
         broken = lenient.count("\ufffd")
         cut_off = broken == 1 and lenient.endswith("\ufffd")
-        if len(re.findall(r"[^\x00-\x7f]", lenient)) > 2 * broken - cut_off:
+        beyond_ascii = len(lenient) - len(lenient.encode("ascii", "ignore"))
+        if beyond_ascii > 2 * broken - cut_off:
             return "utf-8"
     else:
         return "utf-8"

@@ -54,6 +54,12 @@ class Codec:
             at = self._last(self._return, text, end - unit)
         return at + unit if at >= 0 else 0
 
+    def part_end(self, text: bytes) -> int:
+        """Return where ``text`` may be cut inside a line: not in a CRLF, nor in its halves."""
+        unit = len(self._feed)
+        end = len(text) - len(text) % unit
+        return end - unit if text.endswith(self._return, 0, end) else end
+
     def lines(self, text: bytes) -> Iterator[bytes]:
         r"""Split after each ``\n``, ``\r`` and ``\r\n``, and nowhere else.
 

@@ -27,13 +27,27 @@ from app.decoders.csv.dialect import (
     codec_of,
     spreadsheet_hint,
 )
+from app.decoders.csv.long_row import read_long_row
+from app.decoders.csv.refusals import (
+    HEADER_BYTES_MAX,
+    header_too_large,
+    malformed,
+    no_text,
+    truncated,
+)
 from app.decoders.native import CsvScanner, Stop
 from app.decoders.resume import from_cursor
-from app.domain.budget import BLOCK_BYTES, RECORD_BYTES_MAX
+from app.domain.budget import BLOCK_BYTES
 from app.domain.chunk import Batch, Cursor
-from app.domain.errors import DecodeCode, DecodeError, Place, RecordError
+from app.domain.errors import DecodeError, Place
 from app.domain.ingestion import DecodeOptions
 from app.ports import ByteStream, Source
+
+_WINDOW_BLOCKS = 8
+"""A row that is longer than so many blocks is read by itself, in pieces."""
+
+_BATCH_BYTES = 1024 * 1024
+"""Of records, after which a batch ends: long names are in each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +151,19 @@ class CsvDecoder:
                 last = ended and at + window >= len(held)
                 region = _Region(held[at : at + window], byte, line, last)
                 parsed = parser.parse(region, columns)
-                taken = parsed.byte - byte
-                if not taken and window >= RECORD_BYTES_MAX and parsed.error is None:
-                    parsed.error = _too_large(byte, line)
+                if parsed.byte > byte or parsed.error is not None or last:
+                    at, window = at + parsed.byte - byte, self._block_bytes
+                elif window < _WINDOW_BLOCKS * self._block_bytes:
+                    window *= 2
+                    continue
+                else:
+                    region = _Region(b"", byte, line, last)
+                    parsed, held = parser.long_row(region, held[at:], stream, columns)
+                    at, window = 0, self._block_bytes
                 yield region, parsed
-                if last and taken == len(region.text):
+                if last and parsed.byte == byte + len(region.text):
                     return
-                at, byte, line = at + taken, parsed.byte, parsed.line
-                # A row longer than the window is looked at again when twice as much is there.
-                window = self._block_bytes if taken else min(2 * window, RECORD_BYTES_MAX)
+                byte, line = parsed.byte, parsed.line
 
 
 class _Parser:
@@ -164,13 +182,34 @@ class _Parser:
     def head(self, text: bytes, stream: ByteStream) -> _Head:
         """Read up to and including the header row, of which ``text`` is the beginning."""
         while (head := self._head_in(text, last=False)) is None:
-            if len(text) > RECORD_BYTES_MAX:
-                raise _too_large(0, 1)
-            more = _take(stream, max(1, min(len(text), RECORD_BYTES_MAX + 1 - len(text))))
+            if len(text) > HEADER_BYTES_MAX:
+                raise header_too_large()
+            more = _take(stream, max(1, min(len(text), HEADER_BYTES_MAX + 1 - len(text))))
             if not more:
                 return self._head_in(text, last=True) or _Head(None, len(text), 1)
             text += more
         return head
+
+    def long_row(
+        self, region: _Region, held: bytes, stream: ByteStream, columns: Columns
+    ) -> tuple[_Parsed, bytes]:
+        """Read the row where the region starts; give back what was read behind it, too."""
+        place = Place(byte=region.byte, line=region.line)
+        try:
+            row = read_long_row(
+                held,
+                stream,
+                place=place,
+                codec=self._codec,
+                dialect=self._dialect,
+                columns=columns,
+                block_bytes=self._block_bytes,
+            )
+        except DecodeError as error:
+            error.place = error.place or place
+            return _Parsed([], region.byte, region.line, error), b""
+        records = [] if row.record is None else [row.record]
+        return _Parsed(records, row.byte, row.line), row.held
 
     def parse(self, region: _Region, columns: Columns) -> _Parsed:
         """Read rows that are surely complete: all of one block, or some of more."""
@@ -271,7 +310,7 @@ class _Parser:
                     records.append(columns.record(cells))
                     size += len(records[-1])
                 # Short rows after a long one, or under long names, would be too many at once.
-                if rows.next_byte - region.byte >= self._block_bytes or size > RECORD_BYTES_MAX:
+                if rows.next_byte - region.byte >= self._block_bytes or size > _BATCH_BYTES:
                     break
         except DecodeError as raised:
             error = raised
@@ -309,9 +348,9 @@ class _Rows:
                 return
             except csv.Error as error:
                 if not self._exhausted:
-                    raise self._malformed() from error
+                    raise malformed(self.place, self.next_line - 1) from error
                 if self._last:
-                    raise self._truncated() from error
+                    raise truncated(self.place) from error
                 self.next_byte, self.next_line = self.byte, self.line
                 return
             yield cells
@@ -321,45 +360,13 @@ class _Rows:
             try:
                 text = line.decode(self._encoding)
             except UnicodeDecodeError as error:
-                raise DecodeError(
-                    DecodeCode.ENCODING_INVALID,
-                    f"the bytes {line[error.start : error.end][:8].hex(' ')} are not text in "
-                    f"{self._encoding}",
-                    place=Place(byte=self.next_byte + error.start, line=self.next_line),
-                    remedy="Name the file's encoding in options.encoding, or repair the bytes.",
+                raise no_text(
+                    error, self._encoding, byte=self.next_byte, line=self.next_line
                 ) from error
             self.next_byte += len(line)
             self.next_line += 1
             yield text
         self._exhausted = True
-
-    def _malformed(self) -> DecodeError:
-        return DecodeError(
-            DecodeCode.MALFORMED,
-            f"in line {self.next_line - 1}, a closing quote is followed by "
-            f"more text; the row began in line {self.line}",
-            place=self.place,
-            remedy="Double the quotes inside quoted cells, or, where quotes are data, set "
-            "options.quote to an empty string.",
-        )
-
-    def _truncated(self) -> DecodeError:
-        return DecodeError(
-            DecodeCode.TRUNCATED,
-            f"the row that begins in line {self.line} opens a quote that is never closed",
-            place=self.place,
-            remedy="The file was cut short, or a quote in it is data: double it, or set "
-            "options.quote to an empty string.",
-        )
-
-
-def _too_large(byte: int, line: int) -> RecordError:
-    return RecordError(
-        DecodeCode.RECORD_TOO_LARGE,
-        f"the row that begins in line {line} has more than {RECORD_BYTES_MAX} bytes",
-        place=Place(byte=byte, line=line),
-        remedy="Look for a quote that is opened in this row and never closed.",
-    )
 
 
 def _take(stream: ByteStream, size: int) -> bytes:

@@ -38,7 +38,14 @@ from app.domain.chunk import Batch, Cursor
 from app.domain.errors import DecodeCode, DecodeError
 from app.domain.ingestion import DecodeOptions
 
+_COMMA: Final = ord(",")
 _CLOSE: Final = ord("]")
+_SEPARATORS: Final = (",", "]")
+
+_LAST_OF_ITS_OWN: Final = '}]"'
+"""What ends with one of these is complete, whatever follows. Numbers and words are not."""
+
+_CHARACTER_BYTES_MAX: Final = 4
 
 _REACH_FIRST: Final = 4 * 1024
 """Bytes of an array looked at first. Grows to a block; keeps short arrays cheap."""
@@ -60,13 +67,16 @@ class _Stretch:
     records: Sequence[bytes] = ()
     unsafe: Mapping[int, int] = field(default_factory=dict)
     end: int
-    """Index in the window after the elements and the ``,`` or ``]`` behind the last."""
+    """Index in the window after the elements and, unless ``bare``, the ``,`` or ``]`` behind."""
 
     lines: int | None = None
     """Line feeds up to ``end``, if they were counted."""
 
     closed: bool = False
     """That was the ``]``."""
+
+    bare: bool = False
+    """The last element is complete; what is behind it has yet to be looked at."""
 
     error: DecodeError | None = None
     """What is wrong after them."""
@@ -123,11 +133,32 @@ class Elements:
                 yield Batch(stretch.records, start, window.offset, stretch.unsafe)
             if stretch.error is not None:
                 raise stretch.error
-            if stretch.closed:
+            if stretch.closed or (stretch.bare and self._is_closed(window)):
                 return
             opened = False
             if self._scanner is None:
                 reach = min(reach * 4, max(self._block_bytes, _REACH_FIRST))
+
+    def _is_closed(self, window: Window) -> bool:
+        """Pass the ``,`` or the ``]`` behind a record; tell whether it was the ``]``.
+
+        Only here, so that the record is delivered whatever follows it.
+        """
+        behind = window.peek()
+        if behind in (_COMMA, _CLOSE):
+            window.advance(window.at + 1)
+            return behind == _CLOSE
+        while window.ahead < _CHARACTER_BYTES_MAX and window.more():
+            pass
+        text, invalid = _decoded(window.data[window.at : window.at + _CHARACTER_BYTES_MAX])
+        error, at = malformed("expecting ',' or ']' after the record"), window.at
+        if not text and invalid is None:
+            error = DecodeError(DecodeCode.TRUNCATED, "the file ends before the array does")
+            at = len(window.data)
+        elif not text:
+            error = not_utf8()
+        error.place = window.place(at, in_record=True)
+        raise error
 
     # ---- the compiled path
 
@@ -151,6 +182,7 @@ class Elements:
                     end=scanned.end,
                     lines=scanned.lines,
                     closed=scanned.stop is Stop.CLOSED,
+                    bare=scanned.stop is Stop.BARE,
                 )
             if scanned.stop is not Stop.MORE or (reach >= window.ahead and not window.more()):
                 return None
@@ -224,12 +256,13 @@ class Elements:
         Also returns the index of the first byte in ``raw`` that is not UTF-8, if any.
         """
         text, invalid = _decoded(raw)
+        del raw  # Of a large record one copy less.
         records: list[bytes] = []
         unsafe: dict[int, int] = {}
         spans: list[tuple[int, int]] = []
-        done, closed = 0, False
+        done, closed, bare = 0, False, False
         error: DecodeError | None = None
-        while not closed:
+        while not closed and not bare:
             start = skip_space(text, done)
             match self._element(text, start):
                 case Cut():
@@ -243,30 +276,34 @@ class Elements:
                         unsafe[len(records)] = count
                     records.append(record)
                     spans.append((start, end))
-                    done = skip_space(text, end) + 1
-                    closed = text[done - 1] == "]"
+                    behind = skip_space(text, end)
+                    bare = text[behind : behind + 1] not in _SEPARATORS
+                    done = end if bare else behind + 1
+                    closed = text[done - 1] == "]" and not bare
         if self._may_be_fast and (self._mark is None or self._mark_failed):
-            self._mark = learn(text, spans[:-1] if closed else spans) or self._mark
+            self._mark = learn(text, spans[:-1] if closed or bare else spans) or self._mark
             self._mark_failed = False
         stretch = _Stretch(
             records=records if self._keep else (),
             unsafe=unsafe,
             end=window.at + bytes_before(text, done),
             closed=closed,
+            bare=bare,
             error=error,
         )
         return stretch, invalid
 
     def _element(self, text: str, start: int) -> Value | Cut | Fault:
-        """Read an element; a `Value` is only given with its delimiter in sight."""
+        """Read an element; a number or a word is no `Value` before its separator is in sight."""
         value = self._exact.read(text, start)
         if not isinstance(value, Value):
             return value
-        behind = skip_space(text, value.end)
-        if behind == len(text) or is_cut_number(text, value.end):
-            return Cut()
-        if text[behind] not in ",]":
-            return Fault(malformed("expecting ',' or ']' after the record"), behind)
+        if text[value.end - 1] not in _LAST_OF_ITS_OWN:
+            behind = skip_space(text, value.end)
+            if behind == len(text) or is_cut_number(text, value.end):
+                return Cut()
+            if text[behind] not in _SEPARATORS:
+                return Fault(malformed("expecting ',' or ']' after the record"), behind)
         if value.end - start > _LENGTH_SURE and bytes_before(text[start:], value.end - start) > (
             RECORD_BYTES_MAX
         ):

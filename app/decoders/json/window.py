@@ -71,7 +71,8 @@ class Window:
             error.place = self.place(in_record=True)
             raise error
         parts = [self.data[self.at :]]
-        missing = max(self._block_bytes, self.ahead)
+        beyond = RECORD_BYTES_MAX - self.ahead + 1  # enough to know that it is too large
+        missing = max(self._block_bytes, min(self.ahead, beyond))
         while missing > 0 and (part := self._stream.read(missing)):
             parts.append(part)
             missing -= len(part)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import accumulate
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,13 @@ ABI: Final = 2
 """``ACKLINE_ABI`` in text.h. A library of another build is left alone."""
 
 _SLACK: Final = 64
+_ROOM_FIRST: Final = 64 * 1024
+_ROOM_KEPT: Final = 1024 * 1024
+"""Bytes. What is larger was for one large record, and is not kept for the next."""
+
+_RECORDS_MAX: Final = 64 * 1024
+"""Of one scan. More than a block has."""
+
 _CSV_GROWTH: Final = 8
 """Room for the records of a block, in blocks: names and escapes make them longer."""
 
@@ -41,6 +49,9 @@ class Stop(IntEnum):
     FULL = 3
     """There was no room for the next record."""
 
+    BARE = 4
+    """The last record is complete, but what separates it from the next is not in sight."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
@@ -48,7 +59,7 @@ class Scanned:
 
     records: Sequence[bytes]
     end: int
-    """Index in the input after the last record and what separates it from the next."""
+    """Index in the input after the last record and, unless ``BARE``, its separator."""
 
     stop: Stop
     unsafe: Mapping[int, int] = field(default_factory=dict)
@@ -114,24 +125,40 @@ def is_compiled() -> bool:
     return _library is not None
 
 
+def _room(size: int) -> ctypes.Array[ctypes.c_char]:
+    """Return ``size`` bytes to write to; of many, the pages that are not written cost nothing."""
+    if size <= _ROOM_KEPT:
+        return ctypes.create_string_buffer(size)
+    pages = mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    return (ctypes.c_char * size).from_buffer(pages)
+
+
 class _Buffers:
     """Where a scan writes to: used again by the next one."""
 
     def __init__(self, *, spare: bool) -> None:
         self._has_spare = spare
         self.found = _Found()
-        self.reserve(1 << 16)
+        self.reserve(_ROOM_FIRST)
 
     def reserve(self, out_bytes: int) -> None:
         """Have room for ``out_bytes`` at least."""
         if out_bytes + _SLACK <= self.found.out_max:
             return
         size = out_bytes + _SLACK
+        records = min(size // 2, _RECORDS_MAX)
         self.found.out_max = size
-        self.out = ctypes.create_string_buffer(size)
-        self.spare = ctypes.create_string_buffer(size if self._has_spare else 1)
-        self.ends = (ctypes.c_uint32 * (size // 2))()
-        self.unsafe = (ctypes.c_uint32 * (size // 2 if self._has_spare else 1))()
+        self.out = self.spare = _room(1)  # not the old beside the new
+        self.out = _room(size)
+        self.spare = _room(size if self._has_spare else 1)
+        self.ends = (ctypes.c_uint32 * records)()
+        self.unsafe = (ctypes.c_uint32 * (records if self._has_spare else 1))()
+
+    def release(self) -> None:
+        """Give back what only a large record needs."""
+        if self.found.out_max > _ROOM_KEPT:
+            self.found.out_max = 0
+            self.reserve(_ROOM_FIRST)
 
     def records(self) -> Sequence[bytes]:
         """Return a copy of the records that the last scan found."""
@@ -166,20 +193,23 @@ class JsonScanner:
     def scan(self, text: bytes, start: int, end: int, *, records_max: int = 0) -> Scanned:
         """Take records from ``text[start:end]``, which begins at one; 0: all there are."""
         buffers = self._buffers
+        end = min(end, len(text))
         buffers.reserve(end - start)
         buffers.found.records_max = records_max or len(buffers.ends)
         stop = self._scan(
-            *(text, start, min(end, len(text)), self._flags),
+            *(text, start, end, self._flags),
             *(buffers.out, buffers.spare, buffers.ends, buffers.unsafe),
             ctypes.byref(buffers.found),
         )
-        return Scanned(
+        scanned = Scanned(
             records=buffers.records(),
             end=buffers.found.consumed,
             stop=Stop(stop),
             unsafe=buffers.unsafe_counts(),
             lines=buffers.found.lines,
         )
+        buffers.release()
+        return scanned
 
 
 class CsvScanner:

@@ -216,6 +216,12 @@ static enum stop record_end(struct scan *s)
     return c == ']' ? CLOSED : GOOD;
 }
 
+/* Is a value with this last byte complete, whatever follows? A number or a word is not. */
+static int ends_itself(uint8_t last)
+{
+    return last == '}' || last == ']' || last == '"';
+}
+
 static enum stop scan_records(struct scan *s, const uint8_t *in, uint32_t *ends,
                               uint32_t *unsafe, struct found *found)
 {
@@ -242,8 +248,12 @@ static enum stop scan_records(struct scan *s, const uint8_t *in, uint32_t *ends,
             return stop;
         const uint8_t *behind = s->at;
         stop = record_end(s);
-        if (stop != GOOD && stop != CLOSED)
-            return stop;
+        if (stop != GOOD && stop != CLOSED) {
+            if (s->flags & LINES || !ends_itself(behind[-1]))
+                return stop;
+            s->at = behind;
+            stop = BARE;
+        }
         if ((s->flags & LINES ? s->at - 1 - line : behind - start) > RECORD_MAX)
             return ODD;
         if (s->flags & VERBATIM) {
@@ -256,8 +266,8 @@ static enum stop scan_records(struct scan *s, const uint8_t *in, uint32_t *ends,
         found->unsafe_total += s->unsafe;
         found->written = (uint64_t)(s->next - s->out);
         found->consumed = (uint64_t)(s->at - in);
-        if (stop == CLOSED)
-            return CLOSED;
+        if (stop != GOOD)
+            return stop;
     }
 }
 

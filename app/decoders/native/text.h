@@ -19,7 +19,8 @@ enum stop {
     CLOSED = 1, /* the array was closed */
     ODD = 2,    /* the next record is not for us: wrong, or one of the rare forms */
     FULL = 3,   /* no room for the next record */
-    GOOD = 4    /* only inside: a value was read */
+    BARE = 4,   /* the last record stands alone: no separator behind it is in sight */
+    GOOD = 5    /* only inside: a value was read */
 };
 
 /* Bounds of one scan, and what it found. */

@@ -45,6 +45,11 @@ _Cell = tuple[str, str, str, str]
 _REFERENCE = re.compile("([A-Z]{1,3})([0-9]{1,7})")
 _ATTRIBUTES = re.compile(r"(?:\s+[A-Za-z_][\w:.-]*=(?:\"[^\"<>&]*\"|'[^'<>&]*'))*\s*")
 _NAME = re.compile(r"\s([A-Za-z_][\w:.-]*)=(?:\"[^\"]*\"|'[^']*')")
+_ROW_DEPTH = 3
+"""Elements open in a row: ``worksheet``, ``sheetData``, ``row``. Deeper it is no row of the
+sheet, as in an ``mc:AlternateContent``: which of the alternatives counts is not ours to guess."""
+
+_ONCE = frozenset({"f", "v", "is"})
 _R = re.compile(r"\sr\s*=")
 _ROW = re.compile("[0-9]{1,7}")
 _KNOWN_MAX = 10_000
@@ -88,7 +93,7 @@ class _SheetRows:
     def __init__(self, part: Part, sheet: str) -> None:
         self._part = part
         self._sheet = sheet
-        self._markup = _SheetMarkup(part.name)
+        self._markup = _SheetMarkup(part.name, sheet)
         self._usual = UsualRow()
         self._last = 0
         self._known: set[str] = set()
@@ -242,11 +247,13 @@ def _without_escapes(row: Row) -> Row | None:
 class _SheetMarkup(Markup):
     """The exact way to read rows: whatever XML allows."""
 
-    def __init__(self, part: str) -> None:
+    def __init__(self, part: str, sheet: str) -> None:
         super().__init__(part)
+        self._sheet = sheet
         self.rows: list[tuple[str, list[_Cell]]] = []
         """Row number as written, and cells, of the rows read since the last look."""
         self.sheet_seen = False
+        self._in_sheet = False
         self._row: str | None = None
         self._cells: list[_Cell] = []
         self._cell: dict[str, str] | None = None
@@ -256,27 +263,38 @@ class _SheetMarkup(Markup):
         """Where the text that comes now belongs."""
         self._characters = 0
         self._formula = self._valued = self._phonetic = False
+        self._once: set[str] = set()
+        """Which of the children that a cell has at most once this one has had."""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        if self._into is not None:
+            raise self._odd_cell("there is an element inside the text of a value")
         if name == "row":
-            if self._row is not None or not self.sheet_seen:
+            if self._row is not None or not self._in_sheet or self.depth != _ROW_DEPTH:
                 raise self.malformed("a row is not where rows belong")
             self._row, self._cells, self._characters = attributes.get("r", ""), [], 0
             if self._row and not _ROW.fullmatch(self._row):
                 raise self.malformed(f"{self._row[:40]!r} is not a row number")
         elif name == "c" and self._row is not None:
-            if self._cell is not None or len(self._cells) >= COLUMNS_MAX:
+            if self.depth != _ROW_DEPTH + 1 or len(self._cells) >= COLUMNS_MAX:
                 raise self.malformed(f"row {self._row} has nested cells, or too many")
             self._cell, self._values, self._inlines = attributes, [], []
             self._formula = self._valued = False
+            self._once.clear()
         elif self._cell is not None:
+            if name in _ONCE:
+                if name in self._once or self.depth != _ROW_DEPTH + 2:
+                    raise self._odd_cell(f"a cell has one {name} at most, directly inside of it")
+                self._once.add(name)
             self._formula |= name == "f"
             self._phonetic |= name == "rPh"
             if name in {"v", "t"} and not self._phonetic:
                 self._into = self._values if name == "v" else self._inlines
                 self._valued = True
         elif name == "sheetData":
-            self.sheet_seen = True
+            if self.depth != _ROW_DEPTH - 1:
+                raise self.malformed("the rows are not where they belong")
+            self.sheet_seen = self._in_sheet = True
 
     def text(self, text: str) -> None:
         if self._into is not None:
@@ -299,6 +317,14 @@ class _SheetMarkup(Markup):
         elif name == "row" and self._row is not None:
             self.rows.append((self._row, self._cells))
             self._row = None
+        elif name == "sheetData":
+            self._in_sheet = False
+
+    def _odd_cell(self, why: str) -> DecodeError:
+        error = self.malformed(why)
+        if reference := (self._cell or {}).get("r"):
+            error.place = Place(cell=f"{self._sheet}!{reference[:40]}")
+        return error
 
     def _finished(self, cell: dict[str, str]) -> _Cell:
         column = number = ""

@@ -121,6 +121,11 @@ class Markup:
             why = expat.ErrorString(error.code)
             raise self.malformed(f"the XML is not well-formed: {why}") from error
 
+    @property
+    def depth(self) -> int:
+        """How many elements are open; in `start` and `end` with the one they are about."""
+        return self._depth
+
     def _started(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth > DEPTH_MAX:
@@ -129,8 +134,8 @@ class Markup:
         self.start(self.latest, attributes)
 
     def _ended(self, name: str) -> None:
-        self._depth -= 1
         self.end(self._local(name))
+        self._depth -= 1
 
     def _local(self, name: str) -> str:
         local = self._locals.get(name)
@@ -166,7 +171,7 @@ def whole_elements(part: Blocks, markup: Markup, *, parent: str, child: str) -> 
     if prefix is None:
         yield from _rest(held, texts, markup)
         return
-    close = f"</{prefix}{child}>"
+    close, depth = f"</{prefix}{child}>", markup.depth
     for text in itertools.chain([""], texts):
         held += text
         cut = held.rfind(close) + len(close)
@@ -178,7 +183,8 @@ def whole_elements(part: Blocks, markup: Markup, *, parent: str, child: str) -> 
         if "<!" in block or "<?" in block:
             break  # the cut may be inside a comment
         held = held[cut:]
-        plain = _plain(block)
+        # Inside an element that was opened in between they are no children of ``parent``.
+        plain = _plain(block) if markup.depth == depth else None
         if plain is None:
             markup.feed(block)
             yield ""

@@ -174,6 +174,70 @@ def test_elements_of_other_name_spaces_are_no_cells() -> None:
     assert raw_sheet(worksheet(GOOD + foreign)).records == RECORDS
 
 
+@pytest.mark.parametrize("before", ["", "<!-- exact -->"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '<c r="A3"><v>1</v><v>2</v></c>',
+        '<c r="A3"><v>1</v><v/></c>',
+        '<c r="A3" t="inlineStr"><is><t>1</t></is><is><t>2</t></is></c>',
+        '<c r="A3"><f>1</f><v>1</v><f>2</f></c>',
+        '<c r="A3"><v>1<x>2</x></v></c>',
+        '<c r="A3"><v><v>1</v></v></c>',
+        '<c r="A3"><v>1</v><extLst><ext><v>7</v></ext></extLst></c>',
+        '<c r="A3"><m:AlternateContent xmlns:m="urn:m"><v>1</v></m:AlternateContent></c>',
+    ],
+)
+def test_a_cell_with_two_values_has_none_and_is_named(cell: str, before: str) -> None:
+    rows = HEADER + row(2, number("A2", "1")) + f'<row r="3">{cell}</row>'
+    decoded = raw_sheet(worksheet(before + rows))
+    assert (decoded.code, decoded.records) == (DecodeCode.MALFORMED, RECORDS[:1])
+    assert decoded.error
+    assert decoded.error.place
+    assert str(decoded.error.place.cell).endswith("!A3")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("before", ["", "<!-- exact -->"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '<row r="3"><c r="A3"><v>9</v></c></row>',
+        '<m:Choice><row r="3"><c r="A3"><v>9</v></c></row></m:Choice><m:Fallback/>',
+        '<row r="3"/>',
+    ],
+)
+def test_a_row_inside_anything_but_the_sheet_is_refused(
+    wrapped: str, before: str, *, declared: bool
+) -> None:
+    space = ' xmlns:m="urn:m"'
+    rows = HEADER + row(2, number("A2", "1")) + before
+    rows += f"<m:AlternateContent{'' if declared else space}>{wrapped}</m:AlternateContent>"
+    sheet = worksheet(rows + row(4, number("A4", "2")))
+    if declared:
+        sheet = sheet.replace("<worksheet", "<worksheet" + space, 1)
+    decoded = raw_sheet(sheet)
+    assert (decoded.code, decoded.records) == (DecodeCode.MALFORMED, RECORDS[:1])
+    assert decoded.error
+    assert decoded.error.place
+
+
+def test_so_is_a_row_behind_the_sheet_and_a_cell_inside_anything_but_its_row() -> None:
+    behind = worksheet(GOOD, after='<extLst><row r="9"><c r="A9"><v>9</v></c></row></extLst>')
+    inside = GOOD + '<row r="9"><x><c r="A9"><v>9</v></c></x></row>'
+    nested = worksheet(GOOD).replace("<sheetData>", "<x><sheetData>")
+    nested = nested.replace("</sheetData>", "</sheetData></x>")
+    assert raw_sheet(behind).code == DecodeCode.MALFORMED
+    assert raw_sheet(worksheet(inside)).code == DecodeCode.MALFORMED
+    assert raw_sheet(nested).code == DecodeCode.MALFORMED
+
+
+def test_rows_of_another_name_space_are_none_however_many_blocks_they_fill() -> None:
+    foreign = '<w xmlns="urn:w">' + row(3, number("A3", "9")) * 9000 + "</w>"
+    decoded = raw_sheet(worksheet(GOOD + foreign))
+    assert (decoded.code, decoded.records) == (None, RECORDS)
+
+
 @pytest.mark.parametrize(
     ("xml", "code"),
     [
