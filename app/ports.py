@@ -191,7 +191,7 @@ class Lease:
 
     ingestion_id: IngestionId
     epoch: int
-    stretch: int = 0
+    stretch: int = field(default=0, compare=False)
     """In which unbroken stretch of its worker's life it was claimed; for `Ledger.is_sure`."""
 
 
