@@ -251,7 +251,7 @@ class _Read:
         """Return what makes it so many that the child may still send."""
         missing = max(0, chunks - self._credits)
         self._credits += missing
-        if missing and self._slow and self._places.wanted():
+        if missing and self._gathers():
             # Why cut ahead what another child will have to cut again?
             return CREDIT * (missing - 1) + CREDIT_ALONE
         return CREDIT * missing

@@ -1,13 +1,15 @@
 """The real pipeline with everything around it in memory, where a test can look at it."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from app import wire
 from app.domain.budget import ChunkLimits
 from app.domain.chunk import Chunk
 from app.domain.delivery import RetryPolicy
+from app.domain.errors import StoreUnavailable
 from app.domain.events import Event
 from app.domain.identity import IngestionId
 from app.domain.ingestion import Fingerprint, Ingestion
@@ -21,6 +23,9 @@ from tests.support.builders import a_submission
 from tests.support.clocks import ManualClock
 from tests.support.receivers import StrictReceiver
 from tests.support.toy_reader_process import formats
+
+Given = ParamSpec("Given")
+T = TypeVar("T")
 
 
 class Heard:
@@ -51,6 +56,22 @@ class DyingReader:
 
     def spare(self) -> bool:
         return self._reader.spare()
+
+
+def failing(
+    call: Callable[Given, Coroutine[Any, Any, T]], *, times: int
+) -> Callable[Given, Coroutine[Any, Any, T]]:
+    """Return a call of the store that fails at first."""
+    failures = times
+
+    async def failing_at_first(*args: Given.args, **kwargs: Given.kwargs) -> T:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StoreUnavailable("disk full")
+        return await call(*args, **kwargs)
+
+    return failing_at_first
 
 
 class CountingReader:

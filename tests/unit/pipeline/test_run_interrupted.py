@@ -10,7 +10,7 @@ from app.domain.events import StateChanged, WorkerTrouble
 from app.domain.identity import IngestionId
 from app.domain.ingestion import Ingestion, State
 from tests.support.receivers import LOST, Before, Crash, Do
-from tests.unit.pipeline.bench import Bench, DyingReader
+from tests.unit.pipeline.bench import Bench, DyingReader, failing
 
 BAD = Failure(code="BAD", message="the bytes are at fault")
 AWAY = Failure(code="CONNECTION_FAILED", message="nobody listens", resumable=True)
@@ -62,16 +62,7 @@ async def test_who_lost_its_lease_during_a_pause_does_not_repeat_its_message(
 
 
 async def test_a_store_that_fails_is_tried_again_and_nothing_is_lost(bench: Bench) -> None:
-    commit, failures = bench.store.ledger.commit, 3
-
-    async def failing(*args: object, **kwargs: object) -> None:
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise StoreUnavailable("disk full")
-        await commit(*args, **kwargs)  # type: ignore[arg-type]
-
-    bench.store.ledger.commit = failing  # type: ignore[method-assign]
+    bench.store.ledger.commit = failing(bench.store.ledger.commit, times=3)  # type: ignore[method-assign]
 
     assert (await bench.run()).state is State.COMPLETED
     bench.assert_all_arrived_once()
@@ -82,16 +73,7 @@ async def test_a_store_that_fails_is_tried_again_and_nothing_is_lost(bench: Benc
 async def test_a_store_that_fails_at_the_end_of_a_run_is_tried_again_with_the_same_end(
     bench: Bench, error: Exception
 ) -> None:
-    move, failures = bench.store.ledger.move, 3
-
-    async def failing(*args: object, **kwargs: object) -> None:
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise StoreUnavailable("disk full")
-        await move(*args, **kwargs)  # type: ignore[arg-type]
-
-    bench.store.ledger.move = failing  # type: ignore[method-assign]
+    bench.store.ledger.move = failing(bench.store.ledger.move, times=3)  # type: ignore[method-assign]
     bench.reader = DyingReader(bench.reader, deaths=99, error=error)
 
     ingestion = await bench.run()
@@ -108,7 +90,7 @@ async def test_a_store_that_fails_after_the_end_was_written_sends_nothing_more(
 ) -> None:
     get, failures = bench.store.catalog.get, 1
 
-    async def failing(ingestion_id: IngestionId) -> Ingestion:
+    async def failing_then(ingestion_id: IngestionId) -> Ingestion:
         nonlocal failures
         ingestion = await get(ingestion_id)
         if failures and ingestion.state is State.FAILED:
@@ -116,7 +98,7 @@ async def test_a_store_that_fails_after_the_end_was_written_sends_nothing_more(
             raise StoreUnavailable("disk full")
         return ingestion
 
-    bench.store.catalog.get = failing  # type: ignore[method-assign]
+    bench.store.catalog.get = failing_then  # type: ignore[method-assign]
     bench.receiver.script = [Before(Answer(status=400))]
 
     assert (await bench.run()).state is State.FAILED

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from app.domain.delivery import Answer, Message, Reply
-from app.domain.errors import StoreUnavailable
 from app.domain.events import WorkerTrouble
 from app.domain.identity import IngestionId
 from app.domain.ingestion import LIVE, Ingestion, State
 from app.pipeline.supervisor import Supervisor, SupervisorPolicy
 from tests.support.builders import a_submission
 from tests.support.receivers import LOST, Before, StrictReceiver
-from tests.unit.pipeline.bench import Bench
+from tests.unit.pipeline.bench import Bench, failing
 
 
 class RealSleep:
@@ -235,16 +234,8 @@ async def test_a_bug_in_one_run_is_borne_by_that_one(bench: Bench) -> None:
 
 
 async def test_a_store_that_fails_for_a_while_does_not_end_the_supervision(bench: Bench) -> None:
-    claim, failures = bench.store.ledger.claim, 2
-
-    async def failing(*, limit: int) -> object:
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise StoreUnavailable("database is locked")
-        return await claim(limit=limit)
-
-    bench.store.ledger.claim = failing  # type: ignore[method-assign,assignment]
+    claim = failing(bench.store.ledger.claim, times=2)
+    bench.store.ledger.claim = claim  # type: ignore[method-assign]
     shop = Shop(bench)
     async with shop.open():
         await shop.until(await shop.submit("f"), State.COMPLETED)
@@ -253,20 +244,11 @@ async def test_a_store_that_fails_for_a_while_does_not_end_the_supervision(bench
 
 
 async def test_the_end_of_a_broken_run_is_written_once_the_store_is_back(bench: Bench) -> None:
-    move, failures = bench.store.ledger.move, 2
-
-    async def failing(*args: object, **kwargs: object) -> None:
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise StoreUnavailable("disk full")
-        await move(*args, **kwargs)  # type: ignore[arg-type]
-
     class Broken(StrictReceiver):
         async def post(self, message: Message, *, attempt: int) -> Reply:
             raise ZeroDivisionError
 
-    bench.store.ledger.move = failing  # type: ignore[method-assign]
+    bench.store.ledger.move = failing(bench.store.ledger.move, times=2)  # type: ignore[method-assign]
     shop = Shop(bench)
     shop.receivers.of["broken"] = Broken()
     async with shop.open():
