@@ -1,4 +1,4 @@
-"""Client CPU of one POST, by HTTP transport: the measurement behind ADR 3.
+"""Client CPU of one POST, by HTTP transport: the measurement behind ADR 3 and ADR 16.
 
     python -m benchmarks.transports
 
@@ -9,6 +9,7 @@ within this run. Needs the benchmark-only packages aiohttp and httpx-aiohttp.
 """
 
 import argparse
+import asyncio
 import ssl
 import statistics
 import time
@@ -20,6 +21,7 @@ import httpx
 import httpx_aiohttp
 import uvloop
 
+from app.receiver.exchange import Place
 from app.receiver.transport import LeanTransport
 from benchmarks.receiving import running_sink
 
@@ -72,6 +74,21 @@ def with_aiohttp(session: aiohttp.ClientSession, url: str) -> Post:
     return post
 
 
+def with_lean(transport: LeanTransport, url: str) -> Post:
+    """Post through our own transport, as `HttpReceiver` does."""
+    target = httpx.URL(url)
+    place = Place(target.scheme, target.host, target.port or 80)
+    line = f"POST {target.raw_path.decode()} HTTP/1.1\r\nHost: {target.netloc.decode()}"
+
+    async def post(body: bytes) -> bytes:
+        fields = _HEADERS | {"content-length": str(len(body))}
+        head = "\r\n".join((line, *[f"{k}: {v}" for k, v in fields.items()], "", "")).encode()
+        until = asyncio.get_running_loop().time() + 60
+        return (await transport.exchange(place, head, (body,), until=until)).body
+
+    return post
+
+
 async def _here(host: str, _port: int) -> Sequence[str]:
     return (host,)
 
@@ -80,10 +97,9 @@ async def measure(url: str, *, body_bytes: int, rounds: int, posts: int) -> dict
     """Return the median microseconds of client CPU per POST, by transport."""
     body = bytes(body_bytes)
     async with AsyncExitStack() as stack:
-        transports = {
+        transports: dict[str, httpx.AsyncBaseTransport] = {
             "stock": httpx.AsyncHTTPTransport(trust_env=False),
             "aiohttp": httpx_aiohttp.AiohttpTransport(trust_env=False),
-            "lean": LeanTransport(addresses=_here, tls=ssl.create_default_context()),
         }
         ways: dict[str, Post] = {}
         for name, transport in transports.items():
@@ -91,6 +107,9 @@ async def measure(url: str, *, body_bytes: int, rounds: int, posts: int) -> dict
             await stack.enter_async_context(client)  # closes the transport
             ways[f"AsyncClient, {name}"] = with_client(client, url)
             ways[f"transport, {name}"] = with_transport(transport, url)
+        lean = LeanTransport(addresses=_here, tls=ssl.create_default_context())
+        stack.push_async_callback(lean.aclose)
+        ways["our own"] = with_lean(lean, url)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         ways["aiohttp alone"] = with_aiohttp(session, url)
         spent: dict[str, list[float]] = {name: [] for name in ways}

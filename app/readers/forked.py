@@ -160,12 +160,12 @@ class Forked:
 
     async def has_more(self, within_s: float) -> bool:
         """Tell whether something can be read, or the end be seen, within so many seconds."""
+        until = self._loop.time() + within_s
         try:
-            async with asyncio.timeout(within_s):
-                await self._readable()
-                # The loop may speak of what has been read since it looked.
-                while not self._look.poll(0):
-                    await self._readable()
+            await self._readable(until)
+            # The loop may speak of what has been read since it looked.
+            while not self._look.poll(0):
+                await self._readable(until)
         except TimeoutError:
             return False
         return True
@@ -175,11 +175,12 @@ class Forked:
 
         Raises `ReaderDied`: it has ended, sends no frames, or is silent for ``stall_s``.
         """
+        until = self._loop.time() + stall_s
         try:
-            async with asyncio.timeout(stall_s):
-                frame = await self._frame(body_bytes_max)
-                if frame is not None:
-                    return frame
+            frame = await self._frame(body_bytes_max, until)
+            if frame is not None:
+                return frame
+            async with asyncio.timeout_at(until):
                 how = (await self._loop.sock_recv(self._life, 1024)).decode()
         except TimeoutError as error:
             raise ReaderDied(f"the reader gave no sign of life for {stall_s:g} s") from error
@@ -201,28 +202,41 @@ class Forked:
         os.close(self._frames)
         self._stderr.close()
 
-    async def _frame(self, body_bytes_max: int) -> Frame | None:
+    async def _frame(self, body_bytes_max: int, until: float) -> Frame | None:
         # The reader is only just told to write. To look at once finds nothing, or waits for a
         # pipe that is locked until all of the frame is in it.
         prefix = bytearray(PREFIX.size)
-        if not await self._fill([memoryview(prefix)]):
+        if not await self._fill([memoryview(prefix)], until):
             return None
         header_bytes, body_bytes = lengths(prefix, body_bytes_max=body_bytes_max)
         header = bytearray(header_bytes)
         # Becomes bytes without a copy: `BytesIO` gives out the object it was filled in.
         body = BytesIO(bytes(body_bytes))
         with body.getbuffer() as room:
-            if not await self._fill([memoryview(header), room]):
+            if not await self._fill([memoryview(header), room], until):
                 return None
         return unpack(header, body.getvalue())
 
-    async def _readable(self) -> None:
-        """Wait for something to read. The loop goes on watching for the next frame, if asked."""
+    async def _readable(self, until: float) -> None:
+        """Wait for something to read. The loop goes on watching for the next frame, if asked.
+
+        Raises ``TimeoutError`` at ``until``. A timer only where there is something to wait for:
+        what a quick receiver makes us ask for mostly lies in the pipe.
+        """
         self._waiter = self._loop.create_future()
+        deadline = self._loop.call_at(until, self._on_deadline, self._waiter)
         if not self._watched:
             self._watched = True
             self._loop.add_reader(self._frames, self._on_readable)
-        await self._waiter
+        try:
+            await self._waiter
+        finally:
+            deadline.cancel()
+
+    @staticmethod
+    def _on_deadline(waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(TimeoutError())
 
     def _on_readable(self) -> None:
         if self._waiter and not self._waiter.done():
@@ -235,14 +249,14 @@ class Forked:
             self._watched = False
             self._loop.remove_reader(self._frames)
 
-    async def _fill(self, buffers: list[memoryview]) -> bool:
+    async def _fill(self, buffers: list[memoryview], until: float) -> bool:
         """Read straight into the buffers; ``False`` if the output ends before they are full."""
         buffers = [buffer for buffer in buffers if buffer]
         while buffers:
             try:
                 size = os.readv(self._frames, buffers)
             except BlockingIOError:
-                await self._readable()
+                await self._readable(until)
                 continue
             if not size:
                 return False

@@ -98,6 +98,13 @@ class Callback:
         """``scheme://host:port``, the port always named."""
         return f"{self.scheme}://{_joined(self.host, self.port)}"
 
+    @property
+    def authority(self) -> str:
+        """``host[:port]`` as a ``Host`` header has it: the scheme's own port is not named."""
+        joined = _joined(self.host, self.port)
+        usual = f":{_PORTS[self.scheme]}"
+        return joined.removesuffix(usual) if self.port == _PORTS[self.scheme] else joined
+
 
 def parse_callback(url: str) -> Callback:
     """Take a callback URL apart; the only parser that decides who is called.

@@ -4,10 +4,9 @@ The answer is kept whole and never decompressed: contract 5.1 allows 1 MiB, and 
 receiver sends beyond the limits here ends the connection before it can fill the memory.
 """
 
-from typing import TypeAlias
-
 import httptools
-import httpx
+
+from app.receiver.exchange import AnswerTooLarge, NotHttp
 
 ANSWER_BYTES_MAX = 1024 * 1024
 """Body of an answer. Contract 5.1."""
@@ -20,14 +19,8 @@ WIRE_BYTES_MAX = HEAD_BYTES_MAX + 2 * ANSWER_BYTES_MAX
 """All bytes of one answer, its chunk framing and trailers included: framing that outweighs
 the body is an attack."""
 
-RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
-
 _VERSIONS = ("1.0", "1.1")
 _INFORMATIONAL_END = 200
-
-
-class AnswerTooLarge(httpx.RemoteProtocolError):
-    """The answer is above a limit; the rest of it was not read."""
 
 
 class ResponseParser:
@@ -35,7 +28,7 @@ class ResponseParser:
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: RawHeaders = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.body = bytearray()
         self.complete = False
         self.keep_alive = False
@@ -54,19 +47,19 @@ class ResponseParser:
         ------
         AnswerTooLarge
             A limit is passed.
-        httpx.RemoteProtocolError
+        NotHttp
             This is not HTTP/1.x.
         """
         self._wire_bytes += len(octets)
         try:
             self._parser.feed_data(octets)
         except httptools.HttpParserUpgrade as error:
-            raise httpx.RemoteProtocolError("the receiver switches protocols") from error
+            raise NotHttp("the receiver switches protocols") from error
         except httptools.HttpParserError as error:
-            if isinstance(error.__context__, httpx.RemoteProtocolError):
+            if isinstance(error.__context__, NotHttp):
                 raise error.__context__ from None
             if not self.complete:
-                raise httpx.RemoteProtocolError(f"not an HTTP/1.1 answer: {error}") from error
+                raise NotHttp(f"not an HTTP/1.1 answer: {error}") from error
             self.keep_alive = False  # The answer is whole; what follows it is not HTTP.
         if not self.complete:
             if not self._in_body and self._wire_bytes > HEAD_BYTES_MAX:
@@ -101,7 +94,7 @@ class ResponseParser:
         if self.complete:
             return
         if (version := self._parser.get_http_version()) not in _VERSIONS:
-            raise httpx.RemoteProtocolError(f"the receiver answers in HTTP/{version}")
+            raise NotHttp(f"the receiver answers in HTTP/{version}")
         self.status = self._parser.get_status_code()
         if self.status >= _INFORMATIONAL_END:
             self._in_body = True

@@ -1,4 +1,4 @@
-"""HTTP/1.1 under the httpx API: one exchange at a time on a connection. ADR 3.
+"""HTTP/1.1 over asyncio: one exchange at a time on a connection. ADR 3 and 16.
 
 Every call of the transport writes its request exactly once, to an address that was
 checked for this connection. It follows nothing, repeats nothing, decompresses nothing and
@@ -8,12 +8,11 @@ reads no environment variable.
 import asyncio
 import select
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias, cast
 
-import httpx
-
+from app.receiver.exchange import ConnectionLost, NotConnected, NotHttp, Place, Received
 from app.receiver.response import ResponseParser
 
 CONNECT_S_MAX = 5.0
@@ -30,14 +29,9 @@ Addresses: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 """From host and port to the addresses that may be called, best first; at least one.
 Raises ``OSError`` when the name does not resolve."""
 
-_Origin: TypeAlias = tuple[str, str, int]
-"""Scheme, host, port."""
 
-_PORTS = {"http": 80, "https": 443}
-
-
-class LeanTransport(httpx.AsyncBaseTransport):
-    """Send requests whose body is in memory; hand over answers that are whole."""
+class LeanTransport:
+    """A ``Transport``: bodies are in memory, and answers are handed over whole."""
 
     def __init__(self, *, addresses: Addresses, tls: ssl.SSLContext) -> None:
         self._addresses = addresses
@@ -45,74 +39,56 @@ class LeanTransport(httpx.AsyncBaseTransport):
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Exchange one request for one answer.
-
-        Raises
-        ------
-        httpx.ConnectError
-            Nothing was sent.
-        httpx.ReadError
-            The connection ended before the answer did; what was sent may have arrived.
-        httpx.RemoteProtocolError
-            The answer is not HTTP/1.x, or is too large (`AnswerTooLarge`).
-        """
-        head = _head(request)
-        url = request.url
-        host = url.raw_host.decode("ascii")  # `host` would decode an xn-- name
-        origin = (url.scheme, host, url.port or _PORTS[url.scheme])
-        connection = self._take_idle(origin) or await self._connect(origin)
-        stream = cast("AsyncIterable[bytes]", request.stream)
-        content = [piece async for piece in stream]
-        answer = await connection.exchange(head, *content)
+    async def exchange(
+        self, place: Place, head: bytes, content: Sequence[bytes], *, until: float
+    ) -> Received:
+        connection = self._take_idle(place)
+        if connection is None:
+            async with asyncio.timeout_at(until):
+                connection = await self._connect(place)
+        answer = await connection.exchange(head, *content, until=until)
         if connection.reusable:
             connection.rest(IDLE_S_MAX)
             self._idle.append(connection)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=Pieces(bytes(answer.body))
-        )
+        return Received(answer.status, answer.headers, bytes(answer.body))
 
     async def aclose(self) -> None:
-        """Close every connection, whatever it is doing."""
         for connection in tuple(self._open):
             connection.abort()
         await asyncio.sleep(0)  # The loop closes an aborted socket in its next round.
 
-    def _take_idle(self, origin: _Origin) -> "_Connection | None":
-        for connection in [one for one in reversed(self._idle) if one.origin == origin]:
+    def _take_idle(self, place: Place) -> "_Connection | None":
+        for connection in [one for one in reversed(self._idle) if one.place == place]:
             self._idle.remove(connection)
             if connection.is_fresh():
                 return connection
             connection.abort()
         return None
 
-    async def _connect(self, origin: _Origin) -> "_Connection":
-        _, host, port = origin
+    async def _connect(self, place: Place) -> "_Connection":
         try:
-            addresses = await self._addresses(host, port)
+            addresses = await self._addresses(place.host, place.port)
         except OSError as error:
-            raise httpx.ConnectError(f"{host} does not resolve: {error}") from error
+            raise NotConnected(f"{place.host} does not resolve: {error}") from error
         failures = []
         for address in addresses:
             try:
-                return await self._dial(address, origin)
+                return await self._dial(address, place)
             except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
-                failures.append(f"{address} port {port}: {error or type(error).__name__}")
-        raise httpx.ConnectError("; ".join(failures))
+                failures.append(f"{address} port {place.port}: {error or type(error).__name__}")
+        raise NotConnected("; ".join(failures))
 
-    async def _dial(self, address: Address, origin: _Origin) -> "_Connection":
-        scheme, host, port = origin
+    async def _dial(self, address: Address, place: Place) -> "_Connection":
         loop = asyncio.get_running_loop()
-        secure = scheme == "https"
+        secure = place.scheme == "https"
         async with asyncio.timeout(CONNECT_S_MAX):
             _, connection = await loop.create_connection(
-                lambda: _Connection(self._forget),
+                lambda: _Connection(place, self._forget),
                 address,
-                port,
+                place.port,
                 ssl=self._tls if secure else None,
-                server_hostname=host if secure else None,
+                server_hostname=place.host if secure else None,
             )
-        connection.origin = origin
         if not connection.is_closing():
             self._open.add(connection)
         return connection
@@ -126,8 +102,8 @@ class LeanTransport(httpx.AsyncBaseTransport):
 class _Connection(asyncio.Protocol):
     """One socket; at most one exchange at a time."""
 
-    def __init__(self, on_lost: Callable[["_Connection"], None]) -> None:
-        self.origin: _Origin = ("", "", 0)
+    def __init__(self, place: Place, on_lost: Callable[["_Connection"], None]) -> None:
+        self.place = place
         self.reusable = False
         self._on_lost = on_lost
         self._answer = ResponseParser()
@@ -138,21 +114,25 @@ class _Connection(asyncio.Protocol):
         self._expiry: asyncio.TimerHandle | None = None
         self._incoming = select.poll()
 
-    async def exchange(self, head: bytes, *content: bytes) -> ResponseParser:
-        """Write the request, once, and return its answer.
+    async def exchange(self, head: bytes, *content: bytes, until: float) -> ResponseParser:
+        """Write the request, once, and return its answer, or raise ``TimeoutError`` at ``until``.
 
         The connection has ended afterwards unless it is ``reusable``.
         """
         self._resting_until = None
         self.reusable = False
         if self.is_closing():  # Its end may be told already; nobody would tell it again.
-            raise httpx.ReadError("the receiver closed the connection before the request")
+            raise ConnectionLost("the receiver closed the connection before the request")
         self._answer = answer = ResponseParser()
-        self._done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._done = loop.create_future()
+        # Not `asyncio.timeout`: it would cost as much as all else that is done here.
+        deadline = loop.call_at(until, self._fail, TimeoutError())
         self._transport.writelines((head, *content))
         try:
             await self._done
         finally:
+            deadline.cancel()
             self._done = None
             # An answer that came before the whole request was taken leaves half a request
             # on the wire; anything else that is not clean leaves half an answer.
@@ -215,8 +195,8 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._answer.feed(data)
-        except httpx.RemoteProtocolError as error:
-            self._done.set_exception(error)
+        except NotHttp as error:
+            self._fail(error)
             self.abort()
             return
         if self._answer.complete:
@@ -231,34 +211,13 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange that waits."""
         self._on_lost(self)
+        self._fail(ConnectionLost(_how_lost(self._answer, exc)))
+
+    def _fail(self, error: Exception) -> None:
         if self._done is not None and not self._done.done():
-            self._done.set_exception(httpx.ReadError(_how_lost(self._answer, exc)))
-
-
-class Pieces(httpx.AsyncByteStream):
-    """A body that is in memory already. httpx must not decode it, as it would ``content=``."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = pieces
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
+            self._done.set_exception(error)
 
 
 def _how_lost(answer: ResponseParser, error: Exception | None) -> str:
     where = f"in the middle of an HTTP {answer.status} answer" if answer.status else "unanswered"
     return f"the receiver closed the connection {where}" + (f": {error}" if error else "")
-
-
-def _head(request: httpx.Request) -> bytes:
-    """Return the request line and headers as sent; raises when a value would forge others."""
-    fields = request.headers.raw
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%b: %b" % field for field in fields]
-    lines += [b"", b""]
-    head = b"\r\n".join(lines)
-    breaks = len(fields) + 2
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
-        raise httpx.LocalProtocolError("a header holds a line break or NUL")
-    return head

@@ -6,7 +6,7 @@ ACK is simply not one.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,7 +29,9 @@ _DELTA_SECONDS = re.compile(r"[0-9]+")
 _Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | None"
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Answer:
+def read_answer(
+    status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, now: datetime
+) -> Answer:
     """Read one complete HTTP response.
 
     Parameters
@@ -37,13 +39,13 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: da
     status
         As it came, redirects and errors included.
     headers
-        Of the response, in any case.
+        Names and values as they came, in any case.
     body
         At most 1 MiB, not decompressed: more is the transport's to refuse (contract 5.1).
     now
         Aware UTC; for a ``Retry-After`` date when the answer has no ``Date``.
     """
-    named = {name.lower(): value for name, value in headers.items()}
+    named = _named(headers)
     members = _members(body)
     problem = status >= 400 or named.get("content-type", "").startswith(_PROBLEM)
     error, message = _refusal(members, problem=problem)
@@ -70,6 +72,15 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, *, now: da
         excerpt=body[:EXCERPT_BYTES].decode("utf-8", "replace"),
         malformed=", ".join(evidence.faults),
     )
+
+
+def _named(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Return headers by their names in lower case; the values of one that repeats are a list."""
+    named: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        named[name] = f"{named[name]}, {value}" if name in named else value
+    return named
 
 
 def _members(body: bytes) -> Mapping[str, _Json]:

@@ -176,10 +176,9 @@ DELIVERY = (
         "two sends in flight: the one that took too long goes on",
         [
             Edit(
-                "app/receiver/http.py",
-                "return await self._exchange(message, attempt)",
-                "exchange = asyncio.ensure_future(self._exchange(message, attempt))\n"
-                "                return await asyncio.shield(exchange)",
+                "app/receiver/transport.py",
+                "if not self.reusable:",
+                "if not self.reusable and answer.complete:",
             )
         ],
         ["tests/unit/receiver/test_http.py::test_one_deadline_is_for_the_whole_exchange"],

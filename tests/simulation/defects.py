@@ -163,8 +163,8 @@ DEFECTS = (
         [
             Edit(
                 HttpReceiver.post,
-                "asyncio.timeout(self._deadline_s)",
-                "asyncio.timeout(None)",
+                "+ self._deadline_s",
+                "+ 1e9",
             )
         ],
     ),

@@ -1,18 +1,17 @@
 """What lies between sender and receiver, and how the receiver behaves: badly.
 
-The real `HttpReceiver` posts into `Network`, which is an httpx transport. Every answer is a
+The real `HttpReceiver` posts into `Network`, which is a transport. Every answer is a
 status, headers and bytes, so that the service's own reading of answers is under test too.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
 
-import httpx
-
+from app.receiver.exchange import ConnectionLost, NotConnected, NotHttp, Place, Received
 from tests.simulation.book import CHUNK, COMPLETED, Answer, Book, Letter
 from tests.simulation.virtual import OutsideLoop, ProcessLoop, Time
 
@@ -104,23 +103,14 @@ class Reply:
     read: Callable[[], None] = lambda: None
     """Called when the sender has read it to its end."""
 
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        reply = self._reply
-        if reply.pause_s:
-            for place in range(len(reply.body)):
-                await asyncio.sleep(reply.pause_s)
-                yield reply.body[place : place + 1]
-            while reply.endless:
-                await asyncio.sleep(reply.pause_s)
-                yield b" "
-        else:
-            yield reply.body
-        reply.read()
+    async def come(self) -> None:
+        """Take the time that its body takes."""
+        if self.pause_s:
+            for _ in self.body:
+                await asyncio.sleep(self.pause_s)
+            while self.endless:
+                await asyncio.sleep(self.pause_s)
+        self.read()
 
 
 class Outside:
@@ -178,7 +168,7 @@ class Outside:
         random, book = self.random, self.book
         match fault:
             case "reset":
-                return httpx.ReadError("reset before it was taken")
+                return ConnectionLost("reset before it was taken")
             case "swallowed":
                 return None
             case "status":
@@ -220,9 +210,7 @@ class Outside:
         true = self._true(letter, truth)
         match fault:
             case "lost":
-                return random.choice(
-                    (httpx.ReadError("reset"), httpx.RemoteProtocolError("cut off"))
-                )
+                return random.choice((ConnectionLost("reset"), NotHttp("cut off")))
             case "silent":
                 return None
             case "endless":
@@ -325,8 +313,8 @@ class Outside:
         return self.random.choice(lies)
 
 
-class Network(httpx.AsyncBaseTransport):
-    """What one process sees of the outside."""
+class Network:
+    """What one process sees of the outside. A ``Transport``."""
 
     def __init__(self, outside: Outside, *, name: str, loop: ProcessLoop) -> None:
         self._outside = outside
@@ -335,27 +323,32 @@ class Network(httpx.AsyncBaseTransport):
         self.cut_off = False
         """The process is dead."""
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def exchange(
+        self, place: Place, head: bytes, content: Sequence[bytes], *, until: float
+    ) -> Received:
         outside = self._outside
-        assert isinstance(request.stream, AsyncIterable)
-        body = b"".join([piece async for piece in request.stream])
-        letter = outside.book.letter(body)
-        url = str(request.url)
+        letter = outside.book.letter(b"".join(content))
+        request, *fields = head.decode().split("\r\n")
+        url = f"{place.scheme}://{place.host}{request.split()[1]}"
         outside.book.addressed(letter, url)
         fault = outside.fault_for(letter, url)
         if outside.tracing:
-            attempt = request.headers["ingest-attempt"]
-            outside.note(
-                f"{self._name} sends {letter.text}, attempt {attempt} {fault and f'({fault})'}"
-            )
+            (attempt,) = (one for one in fields if one.startswith("Ingest-Attempt: "))
+            outside.note(f"{self._name} sends {letter.text}, {attempt} {fault and f'({fault})'}")
         if fault == "refused":
-            raise httpx.ConnectError("nobody listens")
+            raise NotConnected("nobody listens")
         coming: asyncio.Future[Reply | Exception] = self._loop.create_future()
         outside.loop.call_later(outside.transit_s(), self._arrive, letter, fault, coming)
-        reply = await coming
-        if isinstance(reply, Exception):
-            raise reply
-        return httpx.Response(reply.status, headers=dict(reply.headers), stream=_Body(reply))
+        async with asyncio.timeout_at(until):
+            reply = await coming
+            if isinstance(reply, Exception):
+                raise reply
+            await reply.come()
+        headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
+        return Received(reply.status, headers, reply.body)
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
 
     def _arrive(
         self, letter: Letter, fault: str, coming: "asyncio.Future[Reply | Exception]"

@@ -125,11 +125,32 @@ static inline uint64_t prefix_of(const uint8_t *key, uint32_t length)
     return length >= 8 ? prefix : length ? prefix >> (64 - 8 * length) << (64 - 8 * length) : 0;
 }
 
+/* At the quote of a key: pass it, and remember it where members are put into order. */
+static enum stop key(struct scan *s, uint32_t first, int *in_order)
+{
+    if (s->passes)
+        return string(s);
+    if (s->members == MEMBERS_MAX)
+        return ODD;
+    struct member *m = &s->stack[s->members];
+    m->key = (uint32_t)(s->next - s->out);
+    enum stop stop = string(s);
+    if (stop != GOOD)
+        return stop;
+    m->length = (uint32_t)(s->next - s->out) - m->key - 2;
+    if (s->escaped)
+        return ODD; /* it sorts by what it means, not by what it is written as */
+    m->prefix = prefix_of(s->out + m->key + 1, m->length);
+    if (*in_order && s->members > first)
+        *in_order = compare(s, m - 1, m) < 0;
+    s->members++;
+    return GOOD;
+}
+
 static enum stop object(struct scan *s, int depth)
 {
     uint32_t first = s->members;
     int in_order = 1;
-    int as_written = (s->flags & (VERBATIM | DUPLICATE_IS_ODD)) == VERBATIM;
     s->at++;
     *s->next++ = '{';
     if (space(s) == MORE)
@@ -142,20 +163,12 @@ static enum stop object(struct scan *s, int depth)
     for (;;) {
         if (space(s) == MORE)
             return MORE;
-        if (*s->at != '"' || s->members == MEMBERS_MAX)
+        if (*s->at != '"')
             return ODD;
-        struct member *m = &s->stack[s->members];
-        m->key = (uint32_t)(s->next - s->out);
-        enum stop stop = string(s);
+        const uint32_t own = s->members;
+        enum stop stop = key(s, first, &in_order);
         if (stop != GOOD)
             return stop;
-        m->length = (uint32_t)(s->next - s->out) - m->key - 2;
-        if (s->escaped)
-            return ODD; /* it sorts by what it means, not by what it is written as */
-        m->prefix = prefix_of(s->out + m->key + 1, m->length);
-        if (in_order && s->members > first && as_written == 0)
-            in_order = compare(s, m - 1, m) < 0;
-        s->members++;
         if (space(s) == MORE)
             return MORE;
         if (*s->at != ':')
@@ -167,7 +180,7 @@ static enum stop object(struct scan *s, int depth)
         stop = value(s, depth);
         if (stop != GOOD)
             return stop;
-        m->end = (uint32_t)(s->next - s->out);
+        s->stack[own].end = (uint32_t)(s->next - s->out);
         stop = separator(s, '}');
         if (stop == GOOD)
             continue;
@@ -295,6 +308,7 @@ int ackline_json(const uint8_t *in, uint64_t from, uint64_t to, unsigned flags, 
     s.out = s.next = out;
     s.spare = spare;
     s.flags = flags;
+    s.passes = (flags & (VERBATIM | DUPLICATE_IS_ODD)) == VERBATIM;
     memset(s.order_of, 0, sizeof s.order_of);
     found->records = found->unsafe_total = found->written = found->lines = 0;
     found->consumed = from;

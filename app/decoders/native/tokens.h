@@ -28,6 +28,7 @@ struct scan {
     uint8_t *out, *next;
     uint8_t *spare; /* as large as `out`: where members are put into order */
     unsigned flags;
+    int passes;  /* nothing is asked of a value but that it is one: `out` holds no sense */
     int escaped; /* did the last string hold an escape? */
     uint32_t unsafe;
     uint32_t members; /* of all open objects, on one stack */
@@ -40,6 +41,8 @@ struct scan {
 static inline enum stop space(struct scan *s)
 {
     const uint8_t *p = s->at;
+    if (p < s->end && *p > ' ')
+        return GOOD;
     int across = !(s->flags & LINES);
     while (p < s->end && (*p == ' ' || *p == '\t' || *p == '\r' || (*p == '\n' && across)))
         p++;
@@ -110,17 +113,21 @@ static enum stop escape(struct scan *s)
     return GOOD;
 }
 
-/* At a quote: pass the string, write it in canonical form. */
-static enum stop string(struct scan *s)
+/* At a quote: pass the string, and write it in canonical form unless it is only passed. */
+static inline enum stop string(struct scan *s)
 {
     const uint8_t *p = s->at, *end = s->end;
     uint8_t *o = s->next;
-    *o++ = *p++;
+    const int writes = !s->passes;
+    if (writes)
+        *o++ = *p;
+    p++;
     s->escaped = 0;
     for (;;) {
         while (end - p >= 8) { /* `out` has eight bytes to spare behind what the input needs */
             int plain = plain_bytes(p);
-            memcpy(o, p, 8);
+            if (writes)
+                memcpy(o, p, 8);
             p += plain;
             o += plain;
             if (plain < 8)
@@ -129,6 +136,13 @@ static enum stop string(struct scan *s)
         if (p == end)
             return MORE;
         uint8_t c = *p;
+        if (c == '"') {
+            if (writes)
+                *o++ = '"';
+            s->at = p + 1;
+            s->next = o;
+            return GOOD;
+        }
         if (c >= 0x80) {
             do {
                 int length = utf8_length(p, end);
@@ -137,11 +151,6 @@ static enum stop string(struct scan *s)
                 for (int i = 0; i < length; i++)
                     *o++ = *p++;
             } while (p < end && *p >= 0x80);
-        } else if (c == '"') {
-            *o++ = '"';
-            s->at = p + 1;
-            s->next = o;
-            return GOOD;
         } else if (c == '\\') {
             s->at = p;
             s->next = o;
@@ -226,8 +235,10 @@ static enum stop number(struct scan *s)
     size_t length = (size_t)(p - start);
     if (safe && fractions) /* the shortest text of the same double, one digit at least */
         length -= (size_t)(fractions - (trimmed ? trimmed : 1));
-    memcpy(s->next, start, length);
-    s->next += length;
+    if (!s->passes) {
+        memcpy(s->next, start, length);
+        s->next += length;
+    }
     s->at = p;
     return GOOD;
 }

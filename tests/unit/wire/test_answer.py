@@ -15,8 +15,8 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def read(body: bytes, status: int = 200, **headers: str) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_answer(status, named, body, now=NOW)
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return read_answer(status, raw, body, now=NOW)
 
 
 @pytest.mark.parametrize(
