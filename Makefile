@@ -79,6 +79,7 @@ FUZZ := .fuzz
 .PHONY: fuzz
 fuzz: $(READY) $(FUZZ)/.ready ## Fuzz the decoders, 5 minutes each (one: ARGS='--format json --seconds 60')
 	PYTHONPATH=$(FUZZ)/packages $(PY) -m tests.fuzz $(ARGS)
+	$(PY) -m tests.fuzz.native
 
 $(FUZZ)/.ready: | $(READY)
 	@mkdir -p $(FUZZ)
