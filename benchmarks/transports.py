@@ -21,7 +21,7 @@ import httpx
 import httpx_aiohttp
 import uvloop
 
-from app.receiver.exchange import Place
+from app.receiver.exchange import Endpoint
 from app.receiver.transport import LeanTransport
 from benchmarks.receiving import running_sink
 
@@ -77,14 +77,14 @@ def with_aiohttp(session: aiohttp.ClientSession, url: str) -> Post:
 def with_lean(transport: LeanTransport, url: str) -> Post:
     """Post through our own transport, as `HttpReceiver` does."""
     target = httpx.URL(url)
-    place = Place(target.scheme, target.host, target.port or 80)
+    endpoint = Endpoint(target.scheme, target.host, target.port or 80)
     line = f"POST {target.raw_path.decode()} HTTP/1.1\r\nHost: {target.netloc.decode()}"
 
     async def post(body: bytes) -> bytes:
         fields = _HEADERS | {"content-length": str(len(body))}
         head = "\r\n".join((line, *[f"{k}: {v}" for k, v in fields.items()], "", "")).encode()
         until = asyncio.get_running_loop().time() + 60
-        return (await transport.exchange(place, head, (body,), until=until)).body
+        return (await transport.exchange(endpoint, head, (body,), until=until)).body
 
     return post
 

@@ -10,7 +10,7 @@ RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names and values as they came, in their order."""
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """Where a request goes to."""
 
     scheme: str
@@ -65,7 +65,7 @@ class Transport(Protocol):
     """Carries requests: writes each exactly once, or not at all."""
 
     async def exchange(
-        self, place: Place, head: bytes, content: Sequence[bytes], *, until: float
+        self, endpoint: Endpoint, head: bytes, content: Sequence[bytes], *, until: float
     ) -> Received:
         """Send a request whose bytes are ``head`` and ``content``, and return its answer.
 

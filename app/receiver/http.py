@@ -19,7 +19,7 @@ from app.domain.delivery import Answer, Message, NoAnswer, Reply, Silence
 from app.domain.errors import CallbackRefused
 from app.ports import Clock
 from app.receiver.egress import EgressPolicy, parse_callback
-from app.receiver.exchange import ExchangeFailed, NotHttp, Place, Transport
+from app.receiver.exchange import Endpoint, ExchangeFailed, NotHttp, Transport
 from app.receiver.transport import LeanTransport
 from app.wire.answer import read_answer
 from app.wire.headers import OWN_HEADERS, request_headers
@@ -125,7 +125,7 @@ class HttpReceiver:
         target = _target(message.url)
         headers = await self._headers(message, attempt, target.origin)
         received = await self._transport.exchange(
-            target.place, _head(target, headers), message.content, until=until
+            target.endpoint, _head(target, headers), message.content, until=until
         )
         return read_answer(received.status, received.headers, received.body, now=self._clock.now())
 
@@ -150,7 +150,7 @@ class _Target:
     """Where messages go."""
 
     origin: str
-    place: Place
+    endpoint: Endpoint
     line: str
     """Request line and ``Host``."""
 
@@ -162,7 +162,7 @@ def _target(url: str) -> _Target:
     path = callback.rest if callback.rest.startswith("/") else f"/{callback.rest}"
     return _Target(
         origin=callback.origin,
-        place=Place(callback.scheme, callback.host, callback.port),
+        endpoint=Endpoint(callback.scheme, callback.host, callback.port),
         line=f"POST {path} HTTP/1.1\r\nHost: {callback.authority}",
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias, cast
 
-from app.receiver.exchange import ConnectionLost, NotConnected, NotHttp, Place, Received
+from app.receiver.exchange import ConnectionLost, Endpoint, NotConnected, NotHttp, Received
 from app.receiver.response import ResponseParser
 
 CONNECT_S_MAX = 5.0
@@ -40,12 +40,12 @@ class LeanTransport:
         self._open: set[_Connection] = set()
 
     async def exchange(
-        self, place: Place, head: bytes, content: Sequence[bytes], *, until: float
+        self, endpoint: Endpoint, head: bytes, content: Sequence[bytes], *, until: float
     ) -> Received:
-        connection = self._take_idle(place)
+        connection = self._take_idle(endpoint)
         if connection is None:
             async with asyncio.timeout_at(until):
-                connection = await self._connect(place)
+                connection = await self._connect(endpoint)
         answer = await connection.exchange(head, *content, until=until)
         if connection.reusable:
             connection.rest(IDLE_S_MAX)
@@ -57,37 +57,37 @@ class LeanTransport:
             connection.abort()
         await asyncio.sleep(0)  # The loop closes an aborted socket in its next round.
 
-    def _take_idle(self, place: Place) -> "_Connection | None":
-        for connection in [one for one in reversed(self._idle) if one.place == place]:
+    def _take_idle(self, endpoint: Endpoint) -> "_Connection | None":
+        for connection in [one for one in reversed(self._idle) if one.endpoint == endpoint]:
             self._idle.remove(connection)
             if connection.is_fresh():
                 return connection
             connection.abort()
         return None
 
-    async def _connect(self, place: Place) -> "_Connection":
+    async def _connect(self, endpoint: Endpoint) -> "_Connection":
         try:
-            addresses = await self._addresses(place.host, place.port)
+            addresses = await self._addresses(endpoint.host, endpoint.port)
         except OSError as error:
-            raise NotConnected(f"{place.host} does not resolve: {error}") from error
+            raise NotConnected(f"{endpoint.host} does not resolve: {error}") from error
         failures = []
         for address in addresses:
             try:
-                return await self._dial(address, place)
+                return await self._dial(address, endpoint)
             except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
-                failures.append(f"{address} port {place.port}: {error or type(error).__name__}")
+                failures.append(f"{address} port {endpoint.port}: {error or type(error).__name__}")
         raise NotConnected("; ".join(failures))
 
-    async def _dial(self, address: Address, place: Place) -> "_Connection":
+    async def _dial(self, address: Address, endpoint: Endpoint) -> "_Connection":
         loop = asyncio.get_running_loop()
-        secure = place.scheme == "https"
+        secure = endpoint.scheme == "https"
         async with asyncio.timeout(CONNECT_S_MAX):
             _, connection = await loop.create_connection(
-                lambda: _Connection(place, self._forget),
+                lambda: _Connection(endpoint, self._forget),
                 address,
-                place.port,
+                endpoint.port,
                 ssl=self._tls if secure else None,
-                server_hostname=place.host if secure else None,
+                server_hostname=endpoint.host if secure else None,
             )
         if not connection.is_closing():
             self._open.add(connection)
@@ -102,8 +102,8 @@ class LeanTransport:
 class _Connection(asyncio.Protocol):
     """One socket; at most one exchange at a time."""
 
-    def __init__(self, place: Place, on_lost: Callable[["_Connection"], None]) -> None:
-        self.place = place
+    def __init__(self, endpoint: Endpoint, on_lost: Callable[["_Connection"], None]) -> None:
+        self.endpoint = endpoint
         self.reusable = False
         self._on_lost = on_lost
         self._answer = ResponseParser()

@@ -22,7 +22,7 @@ BORDERS = (
                 "        while where := dict(received.headers).get(b'Location'):\n"
                 "            target = _target(where.decode())\n"
                 "            received = await self._transport.exchange(\n"
-                "                target.place, _head(target, headers),\n"
+                "                target.endpoint, _head(target, headers),\n"
                 "                message.content, until=until)\n"
                 "        return read_answer(",
             )
@@ -244,7 +244,7 @@ BORDERS = (
     Defect(
         25,
         "egress check of a name that is then looked up again",
-        [Edit(_TRANSPORT, "self._dial(address, place)", "self._dial(place.host, place)")],
+        [Edit(_TRANSPORT, "self._dial(address, endpoint)", "self._dial(endpoint.host, endpoint)")],
         [
             "tests/integration/test_receiver_reach.py::test_the_checked_address_is_connected_to_under_the_callbacks_name"
         ],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
 
-from app.receiver.exchange import ConnectionLost, NotConnected, NotHttp, Place, Received
+from app.receiver.exchange import ConnectionLost, Endpoint, NotConnected, NotHttp, Received
 from tests.simulation.book import CHUNK, COMPLETED, Answer, Book, Letter
 from tests.simulation.virtual import OutsideLoop, ProcessLoop, Time
 
@@ -324,12 +324,12 @@ class Network:
         """The process is dead."""
 
     async def exchange(
-        self, place: Place, head: bytes, content: Sequence[bytes], *, until: float
+        self, endpoint: Endpoint, head: bytes, content: Sequence[bytes], *, until: float
     ) -> Received:
         outside = self._outside
         letter = outside.book.letter(b"".join(content))
         request, *fields = head.decode().split("\r\n")
-        url = f"{place.scheme}://{place.host}{request.split()[1]}"
+        url = f"{endpoint.scheme}://{endpoint.host}{request.split()[1]}"
         outside.book.addressed(letter, url)
         fault = outside.fault_for(letter, url)
         if outside.tracing:

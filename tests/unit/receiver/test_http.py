@@ -15,9 +15,9 @@ from app.receiver.egress import EgressPolicy
 from app.receiver.exchange import (
     AnswerTooLarge,
     ConnectionLost,
+    Endpoint,
     NotConnected,
     NotHttp,
-    Place,
     Received,
 )
 from app.receiver.http import SIGNED_INLINE_BYTES_MAX, HttpReceiver, OriginSettings
@@ -31,7 +31,7 @@ from tests.support.servers import Conversation, ScriptedServer
 class Sent:
     """What a transport was given."""
 
-    place: Place
+    endpoint: Endpoint
     head: bytes
     body: bytes
 
@@ -47,9 +47,9 @@ class Scripted:
         self._respond = respond
 
     async def exchange(
-        self, place: Place, head: bytes, content: Sequence[bytes], *, until: float
+        self, endpoint: Endpoint, head: bytes, content: Sequence[bytes], *, until: float
     ) -> Received:
-        return self._respond(Sent(place, head, b"".join(content)))
+        return self._respond(Sent(endpoint, head, b"".join(content)))
 
     async def aclose(self) -> None: ...
 
@@ -197,30 +197,30 @@ async def test_a_body_in_pieces_arrives_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "place", "line", "host"),
+    ("url", "endpoint", "line", "host"),
     [
-        ("http://a.example", Place("http", "a.example", 80), "/", "a.example"),
-        ("HTTPS://A.example/", Place("https", "a.example", 443), "/", "a.example"),
-        ("https://a.example:443/b", Place("https", "a.example", 443), "/b", "a.example"),
-        ("http://a.example:443/b", Place("http", "a.example", 443), "/b", "a.example:443"),
-        ("http://a.example?x=/../y", Place("http", "a.example", 80), "/?x=/../y", "a.example"),
+        ("http://a.example", Endpoint("http", "a.example", 80), "/", "a.example"),
+        ("HTTPS://A.example/", Endpoint("https", "a.example", 443), "/", "a.example"),
+        ("https://a.example:443/b", Endpoint("https", "a.example", 443), "/b", "a.example"),
+        ("http://a.example:443/b", Endpoint("http", "a.example", 443), "/b", "a.example:443"),
+        ("http://a.example?x=/../y", Endpoint("http", "a.example", 80), "/?x=/../y", "a.example"),
         (
             "http://a.example/%2e%2E/a//b?",
-            Place("http", "a.example", 80),
+            Endpoint("http", "a.example", 80),
             "/%2e%2E/a//b?",
             "a.example",
         ),
         (
             "http://[2606:4700::0]:8080/",
-            Place("http", "2606:4700::", 8080),
+            Endpoint("http", "2606:4700::", 8080),
             "/",
             "[2606:4700::]:8080",
         ),
-        ("http://[2606:4700::1]/", Place("http", "2606:4700::1", 80), "/", "[2606:4700::1]"),
+        ("http://[2606:4700::1]/", Endpoint("http", "2606:4700::1", 80), "/", "[2606:4700::1]"),
     ],
 )
 async def test_a_request_goes_where_the_checked_url_says_as_it_is_written(
-    url: str, place: Place, line: str, host: str
+    url: str, endpoint: Endpoint, line: str, host: str
 ) -> None:
     sent: list[Sent] = []
 
@@ -231,7 +231,7 @@ async def test_a_request_goes_where_the_checked_url_says_as_it_is_written(
     await _receiver(respond).post(a_message(url), attempt=1)
 
     first, second, *_ = sent[0].head.decode().split("\r\n")
-    assert (sent[0].place, first, second) == (place, f"POST {line} HTTP/1.1", f"Host: {host}")
+    assert (sent[0].endpoint, first, second) == (endpoint, f"POST {line} HTTP/1.1", f"Host: {host}")
 
 
 async def test_a_value_that_would_forge_a_header_is_never_sent() -> None:
