@@ -76,6 +76,12 @@ def test_a_schedule_takes_no_real_time() -> None:
     assert time.monotonic() - began < outcome.seconds / 10
 
 
+def test_an_hour_that_is_asked_for_just_as_the_calm_begins_is_waited_for() -> None:
+    outcome = soak.run(20_699_606)
+    assert outcome.accusations == []
+    assert outcome.seconds > 3600
+
+
 def test_the_judge_shares_no_code_with_the_service() -> None:
     tree = ast.parse(Path(book.__file__).read_text("utf-8"))
     imported = [
