@@ -98,7 +98,11 @@ def take_turns(
 
 
 def ackline(service: RunningService, *, verbatim: bool = False) -> Contender:
-    """Deliver by a running service, as a new version."""
+    """Deliver by a running service, as a new version.
+
+    The clock stops when the receiver has the completion, which is sent after the last commit of
+    a chunk. That the service shows it too is checked afterwards.
+    """
 
     def deliver(job: Job, sink: RunningSink) -> Lap:
         sink.forget()
@@ -106,8 +110,11 @@ def ackline(service: RunningService, *, verbatim: bool = False) -> Contender:
         request = Request(
             file=job.file, url=sink.url, chunk_records=job.chunk_records, verbatim=verbatim
         )
-        shown = service.until_completed(service.submit(request), sink)
-        seconds, cpu = now() - began, spent(service.pid).since(before)
+        ingestion = service.submit(request)
+        service.until_told(ingestion, sink)
+        seconds = now() - began
+        shown = service.until_completed(ingestion, sink)
+        cpu = spent(service.pid).since(before)
         if shown.counts.delivered != job.records:
             raise WrongCount(f"ackline delivered {shown.counts.delivered} of {job.records}")
         return _lap(job, sink, seconds, cpu, sink_before, requests=job.chunks + 1)

@@ -105,19 +105,21 @@ class RunningService:
             raise Failed(f"{ingestion_id} is {shown.state}: {shown.error}")
         return shown
 
+    def until_told(self, ingestion_id: str, sink: RunningSink) -> None:
+        """Return when the completion has arrived at the sink; raises `Failed`. No polling."""
+        while not sink.wait(timeout_s=GLANCE_S, completed=1):
+            self.check(ingestion_id)
+
     def until_completed(self, ingestion_id: str, sink: RunningSink | None = None) -> Shown:
         """Return when the ingestion is COMPLETED; raises `Failed`.
 
         With a sink, nobody polls the service before the completion arrived there.
         """
-        while True:
-            if sink is None:
-                time.sleep(GLANCE_S / 10)
-            elif sink.wait(timeout_s=GLANCE_S, completed=1):
-                time.sleep(0.002)
-            shown = self.check(ingestion_id)
-            if shown.state == "COMPLETED":
-                return shown
+        if sink is not None:
+            self.until_told(ingestion_id, sink)
+        while (shown := self.check(ingestion_id)).state != "COMPLETED":
+            time.sleep(GLANCE_S / 10 if sink is None else 0.002)
+        return shown
 
 
 @contextmanager

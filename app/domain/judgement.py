@@ -1,5 +1,6 @@
 """From a reply to what happens next: the table of contract 7, as one pure function."""
 
+from collections.abc import Iterator
 from typing import assert_never
 
 from app.domain.delivery import (
@@ -212,35 +213,42 @@ class _Ruling:
 def _contradiction(answer: Answer, sent: Sent) -> str:
     """Name what in an ACK does not fit what was sent; empty when all fits."""
     if isinstance(sent, CompletedSent):
-        return _contradiction_of_completion(answer, sent)
+        return ", ".join(_contradictions_of_completion(answer, sent))
+    return ", ".join(_contradictions(answer, sent))
+
+
+def _contradictions(answer: Answer, sent: ChunkSent) -> Iterator[str]:
     ref = sent.ref
-    ahead = answer.next_chunk is not None and answer.next_chunk != ref.number + 1
-    if ahead and answer.duplicate and answer.next_chunk is not None:
-        # Contract 8.2: a duplicate may name a later chunk, as far as we have cut any.
-        ahead = not ref.number < answer.next_chunk <= sent.cut_end
-    took = None if answer.accepted is None else answer.accepted + answer.rejected
-    checks = (
-        (answer.chunk_id not in (None, ref.chunk_id), f"chunk_id {answer.chunk_id}"),
-        (answer.chunk_number not in (None, ref.number), f"chunk_number {answer.chunk_number}"),
-        (answer.checksum not in (None, ref.checksum), f"checksum {answer.checksum}"),
-        (ahead, f"next_chunk {answer.next_chunk}"),
-        (took not in (None, ref.record_count) and not answer.duplicate, f"{took} records"),
-        (answer.rejected > ref.record_count, f"{answer.rejected} rejected records"),
-        (answer.rejected_last >= ref.record_count, f"rejected index {answer.rejected_last}"),
-    )
-    return ", ".join(text for wrong, text in checks if wrong)
+    if answer.chunk_id is not None and answer.chunk_id != ref.chunk_id:
+        yield f"chunk_id {answer.chunk_id}"
+    if answer.chunk_number is not None and answer.chunk_number != ref.number:
+        yield f"chunk_number {answer.chunk_number}"
+    if answer.checksum is not None and answer.checksum != ref.checksum:
+        yield f"checksum {answer.checksum}"
+    # Contract 8.2: a duplicate may name a later chunk, as far as we have cut any.
+    last = sent.cut_end if answer.duplicate else ref.number + 1
+    if answer.next_chunk is not None and not ref.number < answer.next_chunk <= last:
+        yield f"next_chunk {answer.next_chunk}"
+    if answer.accepted is not None and not answer.duplicate:
+        took = answer.accepted + answer.rejected
+        if took != ref.record_count:
+            yield f"{took} records"
+    if answer.rejected > ref.record_count:
+        yield f"{answer.rejected} rejected records"
+    if answer.rejected_last >= ref.record_count:
+        yield f"rejected index {answer.rejected_last}"
 
 
-def _contradiction_of_completion(answer: Answer, sent: CompletedSent) -> str:
+def _contradictions_of_completion(answer: Answer, sent: CompletedSent) -> Iterator[str]:
     """Name what shows that an ACK is for something else: a late one for a chunk, perhaps."""
-    elsewhere = answer.next_chunk not in (None, sent.total_chunks)
-    checks = (
-        (answer.chunk_id is not None, f"chunk_id {answer.chunk_id}"),
-        (answer.chunk_number is not None, f"chunk_number {answer.chunk_number}"),
-        (answer.checksum is not None, f"checksum {answer.checksum}"),
-        (elsewhere, f"next_chunk {answer.next_chunk}"),
-    )
-    return ", ".join(text for wrong, text in checks if wrong)
+    if answer.chunk_id is not None:
+        yield f"chunk_id {answer.chunk_id}"
+    if answer.chunk_number is not None:
+        yield f"chunk_number {answer.chunk_number}"
+    if answer.checksum is not None:
+        yield f"checksum {answer.checksum}"
+    if answer.next_chunk is not None and answer.next_chunk != sent.total_chunks:
+        yield f"next_chunk {answer.next_chunk}"
 
 
 def _fail(code: str, message: str, *, remedy: str, resumable: bool = True) -> Fail:

@@ -23,6 +23,7 @@ _CODE_CHARS_MAX = 100
 _MESSAGE_CHARS_MAX = 2000
 _BOM = b"\xef\xbb\xbf"
 _PROBLEM = "application/problem+json"
+_READ = frozenset({b"content-type", b"date", b"retry-after"})
 _DELTA_SECONDS = re.compile(r"[0-9]+")
 """However many: too long a time is cut, not passed over (contract 7.1)."""
 
@@ -47,7 +48,7 @@ def read_answer(
     """
     named = _named(headers)
     members = _members(body)
-    problem = status >= 400 or named.get("content-type", "").startswith(_PROBLEM)
+    problem = status >= 400 or named.get(b"content-type", "").startswith(_PROBLEM)
     error, message = _refusal(members, problem=problem)
     evidence = _Evidence(members)
     rejected = evidence.rejected()
@@ -68,18 +69,20 @@ def read_answer(
         duplicate=evidence.flag("duplicate"),
         chain=evidence.text("chain"),
         retry_after_s=_retry_after_s(named, now),
-        date=named.get("date"),
+        date=named.get(b"date"),
         excerpt=body[:EXCERPT_BYTES].decode("utf-8", "replace"),
         malformed=", ".join(evidence.faults),
     )
 
 
-def _named(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Return headers by their names in lower case; the values of one that repeats are a list."""
-    named: dict[str, str] = {}
+def _named(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, str]:
+    """Return the headers of `_READ` by their names; the values of one that repeats are a list."""
+    named: dict[bytes, str] = {}
     for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        named[name] = f"{named[name]}, {value}" if name in named else value
+        name = raw_name.lower()
+        if name in _READ:
+            value = raw_value.decode("latin-1")
+            named[name] = f"{named[name]}, {value}" if name in named else value
     return named
 
 
@@ -122,9 +125,11 @@ def _refusal(members: Mapping[str, _Json], *, problem: bool) -> tuple[str | None
     elif error is None and problem:
         error = members.get("code")
     code = error.strip()[:_CODE_CHARS_MAX] if isinstance(error, str) else ""
-    texts = (said.get(name) for name in ("message", "detail", "title"))
-    message = next((text for text in texts if isinstance(text, str) and text), "")
-    return code or None, message[:_MESSAGE_CHARS_MAX]
+    for name in ("message", "detail", "title"):
+        text = said.get(name)
+        if isinstance(text, str) and text:
+            return code or None, text[:_MESSAGE_CHARS_MAX]
+    return code or None, ""
 
 
 class _Evidence:
@@ -176,9 +181,9 @@ class _Evidence:
         return places
 
 
-def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+def _retry_after_s(headers: Mapping[bytes, str], now: datetime) -> float | None:
     """Return the seconds the receiver asks for; ``None`` when it makes no sense."""
-    text = headers.get("retry-after", "").strip()
+    text = headers.get(b"retry-after", "").strip()
     if not text:
         return None
     if _DELTA_SECONDS.fullmatch(text):
@@ -187,7 +192,7 @@ def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     if until is None:
         return None
     # Measured by the receiver's own clock where it tells: ours may be wrong by hours.
-    start = _http_date(headers.get("date", "")) or now
+    start = _http_date(headers.get(b"date", "")) or now
     seconds = (until - start).total_seconds()
     return seconds if seconds >= 0 else None
 

@@ -23,9 +23,9 @@ STORES = (
             Edit(
                 _LEDGER,
                 "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                "        await self._writer.write(work)\n",
+                "        await self._writer.write_soon(work)\n",
                 "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                "        await self._writer.write(work)\n"
+                "        await self._writer.write_soon(work)\n"
                 f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n",
             ),
         ],
@@ -41,10 +41,10 @@ STORES = (
             Edit(
                 _LEDGER,
                 "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                "        await self._writer.write(work)\n",
+                "        await self._writer.write_soon(work)\n",
                 "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
                 f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n"
-                "        await self._writer.write(work)\n",
+                "        await self._writer.write_soon(work)\n",
             ),
         ],
         [
@@ -205,5 +205,27 @@ STORES = (
         [
             "tests/unit/stores/sqlite/test_store.py::test_a_worker_that_stood_still_is_sure_of_what_it_kept_and_told_what_it_lost"
         ],
+    ),
+    Defect(
+        46,
+        "the event loop writes while the thread is at work",
+        [Edit(_CONNECTION, " or self._works.waiting or ", " or ")],
+        [
+            "tests/unit/stores/sqlite/test_write_soon.py::test_while_the_thread_is_at_work_it_waits_for_it"
+        ],
+    ),
+    Defect(
+        46,
+        "the event loop waits for another process",
+        [Edit(_CONNECTION, "busy_timeout_ms=0", "busy_timeout_ms=BUSY_TIMEOUT_MS")],
+        [
+            "tests/unit/stores/sqlite/test_write_soon.py::test_the_event_loop_never_waits_for_another_process"
+        ],
+    ),
+    Defect(
+        46,
+        "what the event loop is to write comes after what was asked for later",
+        [Edit(_CONNECTION, "        self._write_here()  # It was asked for before.\n", "")],
+        ["tests/unit/stores/sqlite/test_write_soon.py::test_what_is_asked_for_later_comes_later"],
     ),
 )

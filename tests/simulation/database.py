@@ -37,6 +37,9 @@ class Direct:
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return self.do(work)
 
+    async def write_soon(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self.write(work)
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return self.do(work, begin="BEGIN")
 

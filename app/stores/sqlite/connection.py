@@ -8,23 +8,40 @@ work is one function that runs on that thread: it is either done or not done.
 An fsync costs more than all statements of a write together, so the writes that are asked
 for while one transaction is being committed share the next one (ADR 11). Each is undone
 alone when it raises, and nobody is answered before the COMMIT that holds their write.
+
+Where the disk is quick, the way to the thread and back costs more than the COMMIT. The writes of
+deliveries are done on the event loop then, over a second connection that never waits (ADR 17).
 """
 
 import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Self
 
 import aiosqlite
 
 from app.domain.errors import StoreError, StoreUnavailable
+from app.stores.sqlite.transactions import T, Work, Write, commit_together, view
 
 BUSY_TIMEOUT_MS = 5_000
 """How long a write waits for another process's write. A write takes about 1 ms."""
+
+QUICK_S = 0.0005
+"""While a COMMIT takes longer, writes are for the thread."""
+
+STALL_S = 0.01
+"""A COMMIT that takes longer is not remembered longer either."""
+
+FORGET = 0.9
+"""What is left of the time of a slow COMMIT with each one after it."""
+
+HERE_MAX = 8
+"""More writes at once than this are for the thread: the event loop has others to serve."""
 
 WAL_PAGES_MAX = 1_000
 """Pages (4 KiB) in the write-ahead log after which a commit also checkpoints."""
@@ -33,7 +50,6 @@ WAL_BYTES_MAX = 16 * 1024 * 1024
 """What the write-ahead log is cut back to after a checkpoint, should it ever be larger."""
 
 _PRAGMAS = (
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA foreign_keys = ON",
     # FULL, not NORMAL: after a power loss NORMAL can forget a stage that had returned.
     # Source: https://www.sqlite.org/pragma.html#pragma_synchronous
@@ -55,28 +71,6 @@ _UNAVAILABLE = {
 }
 """SQLite's primary result codes that another try may cure, in words."""
 
-T = TypeVar("T")
-Work: TypeAlias = Callable[[sqlite3.Connection], T]
-
-
-class _Write(Generic[T]):
-    """One caller's work, and what became of it. Shared with SQLite's thread."""
-
-    def __init__(self, work: Work[T]) -> None:
-        self._work = work
-        self._results: list[T] = []
-        self.error: BaseException | None = None
-        self.told: asyncio.Future[None] | None = None
-        """For a caller who waits for somebody else's hop: done when the outcome is known."""
-
-    def do(self, db: sqlite3.Connection) -> None:
-        self._results.append(self._work(db))
-
-    def outcome(self) -> T:
-        if self.error is not None:
-            raise self.error
-        return self._results[0]
-
 
 class Connection:
     """A SQLite database whose transactions are plain functions, run on its own thread.
@@ -85,22 +79,39 @@ class Connection:
     as a whole, and before everything that is asked for later.
     """
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection, works: "_Works") -> None:
+    def __init__(
+        self, path: Path, connection: aiosqlite.Connection, works: "_Works", *, quick_s: float
+    ) -> None:
         self._path = path
         self._connection = connection
         self._works = works
+        self._quick_s = quick_s
         self._open = True
         self._gathering = threading.Lock()
-        self._group: list[_Write[Any]] = []
+        self._group: list[Write[Any]] = []
         """Writes that the next transaction will hold."""
 
         self._hop_asked = False
         """A hop is under way that has not begun: it will take the group along."""
 
+        self._here: list[Write[Any]] = []
+        """Writes that the event loop does at the end of this round."""
+
+        self._here_db: sqlite3.Connection | None = None
+        """The event loop's own connection, once it has written."""
+
+        self._commit_s = STALL_S
+        """How long a COMMIT takes: what the slow ones lately took counts for a while."""
+
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, *, read_only: bool = False) -> AsyncIterator[Self]:
-        """Open, or create, the database at ``path``. Raises `StoreError`."""
+    async def open(
+        cls, path: Path, *, read_only: bool = False, quick_s: float = QUICK_S
+    ) -> AsyncIterator[Self]:
+        """Open, or create, the database at ``path``. Raises `StoreError`.
+
+        ``quick_s``: up to which duration of a COMMIT the event loop does those of `write_soon`.
+        """
         works: list[_Works] = []
         threads: list[threading.Thread] = []
 
@@ -117,17 +128,21 @@ class Connection:
             # aiosqlite ends its thread without waiting for it, perhaps after our event loop.
             await asyncio.to_thread(threads[0].join)
             raise translated(error, path) from error
-        opened = cls(path, connection, works[0])
+        opened = cls(path, connection, works[0], quick_s=quick_s)
         try:
             await opened.run(lambda db: _prepare(db, read_only=read_only))
             yield opened
         finally:
             opened._open = False
+            opened._write_here()
+            if opened._here_db is not None:
+                opened._here_db.close()
             await connection.close()
 
     async def run(self, work: Work[T]) -> T:
         """Run ``work`` on the connection's thread; raises `StoreError` for what SQLite raises."""
         self._check_open()
+        self._write_here()  # It was asked for before.
         results: list[T] = []
         # No await in between: works and hops stay paired.
         self._works.waiting.append(lambda db: results.append(work(db)))
@@ -145,7 +160,7 @@ class Connection:
         failure of the database itself undoes the whole group, and everyone in it is told.
         """
         self._check_open()
-        write = _Write(work)
+        write = Write(work)
         with self._gathering:
             self._group.append(write)
             leads = not self._hop_asked
@@ -156,18 +171,60 @@ class Connection:
             await self.run(self._write_group)
         else:
             await write.told
+        return self._outcome(write)
+
+    async def write_soon(self, work: Work[T]) -> T:
+        """Do a small write like `write`, but on the event loop while the disk is quick (ADR 17).
+
+        With those that others ask for in the same round of the event loop. Never while the
+        thread is at work, and never waits for another process: those go the way of `write`.
+        """
+        self._check_open()
+        if self._commit_s > self._quick_s or self._works.waiting or len(self._here) >= HERE_MAX:
+            return await self.write(work)
+        write = Write(work)
+        loop = asyncio.get_running_loop()
+        write.told = loop.create_future()
+        if not self._here:
+            loop.call_soon(self._write_here)
+        self._here.append(write)
+        await write.told
+        if _is_busy(write.error):
+            return await self.write(work)
+        return self._outcome(write)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work`` on one consistent view of the database."""
+        return await self.run(lambda db: view(db, work))
+
+    def _outcome(self, write: Write[T]) -> T:
         try:
             return write.outcome()
         except (sqlite3.Error, OSError) as error:
             raise translated(error, self._path) from error
 
-    async def read(self, work: Work[T]) -> T:
-        """Run ``work`` on one consistent view of the database."""
-        return await self.run(lambda db: _view(db, work))
-
     def _check_open(self) -> None:
         if not self._open:
             raise StoreUnavailable(f"the database {self._path} is closed")
+
+    def _write_here(self) -> None:
+        """Write all who wait for the event loop, if any. Runs on it, while the thread is idle."""
+        if not self._here:
+            return
+        group, self._here = self._here, []
+        try:
+            if self._here_db is None:
+                self._here_db = sqlite3.connect(self._path, isolation_level=None)
+                _prepare(self._here_db, busy_timeout_ms=0)
+            self._note(commit_together(self._here_db, group))
+        except sqlite3.Error as error:
+            self._note(inf)
+            for write in group:
+                write.error = error
+        _tell([write.told for write in group if write.told is not None])
+
+    def _note(self, commit_s: float) -> None:
+        self._commit_s = max(min(commit_s, STALL_S), self._commit_s * FORGET)
 
     def _write_group(self, db: sqlite3.Connection) -> None:
         """Write all who wait. Runs on the thread, asked for by the first of them."""
@@ -176,7 +233,7 @@ class Connection:
             self._hop_asked = False  # Whoever comes from now on is in the next group.
         waiting = [write.told for write in group if write.told is not None]
         try:
-            _commit_together(db, group)
+            self._note(commit_together(db, group))
         finally:
             if waiting:
                 waiting[0].get_loop().call_soon_threadsafe(_tell, waiting)
@@ -194,7 +251,10 @@ class _Works(sqlite3.Connection):
         self.waiting: deque[Work[None]] = deque()
 
     def commit(self) -> None:
-        self.waiting.popleft()(self)
+        try:
+            self.waiting[0](self)
+        finally:
+            self.waiting.popleft()  # Only now, so that who sees none knows the thread is idle.
 
 
 def translated(error: sqlite3.Error | OSError, path: Path) -> StoreError:
@@ -211,57 +271,21 @@ def translated(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     )
 
 
-def _prepare(db: sqlite3.Connection, *, read_only: bool) -> None:
+def _prepare(
+    db: sqlite3.Connection, *, read_only: bool = False, busy_timeout_ms: int = BUSY_TIMEOUT_MS
+) -> None:
     db.row_factory = sqlite3.Row
+    db.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
     for pragma in _PRAGMAS:
         db.execute(pragma)
     if read_only:
         db.execute("PRAGMA query_only = ON")
 
 
-def _commit_together(db: sqlite3.Connection, group: Sequence[_Write[Any]]) -> None:
-    """Do a group of writes in one transaction, and note what became of each."""
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        for write in group:
-            _do_alone(db, write)
-        # Invariant 7: only after this is anyone answered.
-        db.execute("COMMIT")
-    except BaseException as error:  # noqa: BLE001 - raised again to everyone in the group
-        for write in group:
-            write.error = error
-        _roll_back(db)
-
-
-def _do_alone(db: sqlite3.Connection, write: _Write[Any]) -> None:
-    """Do one write of a group; when it raises, undo it and no other."""
-    db.execute("SAVEPOINT one")
-    try:
-        write.do(db)
-    except BaseException as error:
-        # A full or broken disk may have ended the whole transaction, and fails everyone in it.
-        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
-            raise
-        write.error = error
-        db.execute("ROLLBACK TO one")
-    db.execute("RELEASE one")
-
-
-def _view(db: sqlite3.Connection, work: Work[T]) -> T:
-    try:
-        db.execute("BEGIN")
-        result = work(db)
-        db.execute("COMMIT")
-    except BaseException:
-        _roll_back(db)
-        raise
-    return result
-
-
-def _roll_back(db: sqlite3.Connection) -> None:
-    """End a transaction that failed; a failed write or COMMIT may have ended it already."""
-    if db.in_transaction:
-        db.execute("ROLLBACK")
+def _is_busy(error: BaseException | None) -> bool:
+    """Tell whether a transaction did not even begin, because another process is writing."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, sqlite3.Error) and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:

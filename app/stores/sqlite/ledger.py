@@ -28,7 +28,7 @@ from app.stores.sqlite.chunks import (
     resume_point,
     stage,
 )
-from app.stores.sqlite.connection import Connection, T
+from app.stores.sqlite.connection import Connection
 from app.stores.sqlite.rows import (
     UPDATE_STANDING,
     ingestion_of,
@@ -37,6 +37,7 @@ from app.stores.sqlite.rows import (
     text_of_time,
 )
 from app.stores.sqlite.tenure import Tenure
+from app.stores.sqlite.transactions import T
 from app.stores.sqlite.workers import Worker
 
 _FREE = """
@@ -228,7 +229,7 @@ class SqliteLedger:
                 before = ChunkEnd(lease.ingestion_id, next_chunk - 1, record_end, chain)
             stage(db, ref, before, now=self._now())
 
-        await self._writer.write(work)
+        await self._writer.write_soon(work)
 
     async def commit(
         self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
@@ -256,7 +257,7 @@ class SqliteLedger:
             if then_stage is not None:
                 stage(db, then_stage, ChunkEnd.of(ref), now=now)
 
-        await self._writer.write(work)
+        await self._writer.write_soon(work)
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
         def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:

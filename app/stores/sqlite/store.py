@@ -9,7 +9,7 @@ from app.domain.errors import StoreError, StoreUnavailable
 from app.ports import Clock
 from app.stores.changes import Changes
 from app.stores.sqlite.catalog import SqliteCatalog
-from app.stores.sqlite.connection import Connection
+from app.stores.sqlite.connection import QUICK_S, Connection
 from app.stores.sqlite.ledger import SqliteLedger
 from app.stores.sqlite.schema import migrate
 from app.stores.sqlite.workers import Uptime, Worker, uptime
@@ -28,10 +28,17 @@ class SqliteStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, clock: Clock, lease_s: float = LEASE_S, uptime: Uptime = uptime
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        lease_s: float = LEASE_S,
+        uptime: Uptime = uptime,
+        quick_s: float = QUICK_S,
     ) -> AsyncIterator["SqliteStore"]:
         """Open, or create, the database at ``path``, and its folder.
 
+        ``quick_s``: see `Connection.open`.
         Closing gives the leases of this worker back; its ingestions stay in their states.
 
         Raises
@@ -47,7 +54,7 @@ class SqliteStore:
             raise StoreUnavailable(f"the folder of {path} cannot be made: {error}") from error
         worker = Worker(path.with_name(f"{path.name}.workers"), lease_s=lease_s, uptime=uptime)
         # Two connections, so that a read does not wait for another task's fsync.
-        async with Connection.open(path) as writer:
+        async with Connection.open(path, quick_s=quick_s) as writer:
             await migrate(writer)
             async with Connection.open(path, read_only=True) as reader:
                 try:

@@ -1,0 +1,84 @@
+"""Writes in transactions, several in one (ADR 11). Functions over a connection; no threads here."""
+
+import sqlite3
+import time
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any, Generic, TypeAlias, TypeVar
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[sqlite3.Connection], T]
+
+
+class Write(Generic[T]):
+    """One caller's work, and what became of it."""
+
+    def __init__(self, work: Work[T]) -> None:
+        self._work = work
+        self._results: list[T] = []
+        self.error: BaseException | None = None
+        self.told: Future[None] | None = None
+        """For a caller who waits for what somebody else runs: done when the outcome is known."""
+
+    def do(self, db: sqlite3.Connection) -> None:
+        """Do the work."""
+        self._results.append(self._work(db))
+
+    def outcome(self) -> T:
+        """Return what the work returned, or raise what became of it."""
+        if self.error is not None:
+            raise self.error
+        return self._results[0]
+
+
+def commit_together(db: sqlite3.Connection, group: Sequence[Write[Any]]) -> float:
+    """Do a group of writes in one transaction, and note what became of each.
+
+    Returns the seconds that COMMIT took; infinity when it did not come to that.
+    """
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for write in group:
+            _do_alone(db, write)
+        began = time.perf_counter()
+        # Invariant 7: only after this is anyone answered.
+        db.execute("COMMIT")
+        return time.perf_counter() - began
+    except BaseException as error:  # noqa: BLE001 - raised again to everyone in the group
+        for write in group:
+            write.error = error
+        _roll_back(db)
+        return inf
+
+
+def _do_alone(db: sqlite3.Connection, write: Write[Any]) -> None:
+    """Do one write of a group; when it raises, undo it and no other."""
+    db.execute("SAVEPOINT one")
+    try:
+        write.do(db)
+    except BaseException as error:
+        # A full or broken disk may have ended the whole transaction, and fails everyone in it.
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise
+        write.error = error
+        db.execute("ROLLBACK TO one")
+    db.execute("RELEASE one")
+
+
+def view(db: sqlite3.Connection, work: Work[T]) -> T:
+    """Do ``work`` on one consistent view of the database."""
+    try:
+        db.execute("BEGIN")
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException:
+        _roll_back(db)
+        raise
+    return result
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction that failed; a failed write or COMMIT may have ended it already."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
