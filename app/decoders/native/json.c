@@ -5,7 +5,7 @@
  * that record, and call again behind it. So the two never have to agree on an error, only
  * on the bytes of a good record; tests compare them on random texts.
  */
-#include "tokens.h"
+#include "pass.h"
 
 static enum stop value(struct scan *s, int depth);
 
@@ -128,8 +128,6 @@ static inline uint64_t prefix_of(const uint8_t *key, uint32_t length)
 /* At the quote of a key: pass it, and remember it where members are put into order. */
 static enum stop key(struct scan *s, uint32_t first, int *in_order)
 {
-    if (s->passes)
-        return string(s);
     if (s->members == MEMBERS_MAX)
         return ODD;
     struct member *m = &s->stack[s->members];
@@ -238,6 +236,10 @@ static int ends_itself(uint8_t last)
 static enum stop scan_records(struct scan *s, const uint8_t *in, uint32_t *ends,
                               uint32_t *unsafe, struct found *found)
 {
+    const int passes = (s->flags & (VERBATIM | DUPLICATE_IS_ODD)) == VERBATIM;
+    struct keys keys;
+    if (passes)
+        memset(&keys, 0, sizeof keys);
     for (;;) {
         const uint8_t *line = s->at;
         enum stop stop = space(s);
@@ -256,7 +258,7 @@ static enum stop scan_records(struct scan *s, const uint8_t *in, uint32_t *ends,
             *begin++ = ',';
         s->next = begin;
         s->members = s->unsafe = 0;
-        stop = value(s, 0);
+        stop = passes ? pass(s, &keys) : value(s, 0);
         if (stop != GOOD)
             return stop;
         const uint8_t *behind = s->at;
@@ -308,7 +310,6 @@ int ackline_json(const uint8_t *in, uint64_t from, uint64_t to, unsigned flags, 
     s.out = s.next = out;
     s.spare = spare;
     s.flags = flags;
-    s.passes = (flags & (VERBATIM | DUPLICATE_IS_ODD)) == VERBATIM;
     memset(s.order_of, 0, sizeof s.order_of);
     found->records = found->unsafe_total = found->written = found->lines = 0;
     found->consumed = from;

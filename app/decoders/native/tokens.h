@@ -28,7 +28,6 @@ struct scan {
     uint8_t *out, *next;
     uint8_t *spare; /* as large as `out`: where members are put into order */
     unsigned flags;
-    int passes;  /* nothing is asked of a value but that it is one: `out` holds no sense */
     int escaped; /* did the last string hold an escape? */
     uint32_t unsafe;
     uint32_t members; /* of all open objects, on one stack */
@@ -113,21 +112,17 @@ static enum stop escape(struct scan *s)
     return GOOD;
 }
 
-/* At a quote: pass the string, and write it in canonical form unless it is only passed. */
+/* At a quote: pass the string, and write it in canonical form. */
 static inline enum stop string(struct scan *s)
 {
     const uint8_t *p = s->at, *end = s->end;
     uint8_t *o = s->next;
-    const int writes = !s->passes;
-    if (writes)
-        *o++ = *p;
-    p++;
+    *o++ = *p++;
     s->escaped = 0;
     for (;;) {
         while (end - p >= 8) { /* `out` has eight bytes to spare behind what the input needs */
             int plain = plain_bytes(p);
-            if (writes)
-                memcpy(o, p, 8);
+            memcpy(o, p, 8);
             p += plain;
             o += plain;
             if (plain < 8)
@@ -137,8 +132,7 @@ static inline enum stop string(struct scan *s)
             return MORE;
         uint8_t c = *p;
         if (c == '"') {
-            if (writes)
-                *o++ = '"';
+            *o++ = '"';
             s->at = p + 1;
             s->next = o;
             return GOOD;
@@ -187,7 +181,8 @@ static int is_safe_fraction(const uint8_t *whole, ptrdiff_t wholes, const uint8_
     return trimmed == 0 || (zeros < 4 && trimmed - zeros <= 15);
 }
 
-static enum stop number(struct scan *s)
+/* At a number: pass it, and say how much of it is its canonical form. */
+static inline enum stop number_end(struct scan *s, size_t *length)
 {
     const uint8_t *start = s->at, *p = start, *end = s->end;
     p += *p == '-';
@@ -232,15 +227,23 @@ static enum stop number(struct scan *s)
     if (p - start > DIGITS_MAX || (!fractions && !exponent && *whole == '0' && whole > start))
         return ODD; /* -0 has no sign in Python */
     s->unsafe += !safe;
-    size_t length = (size_t)(p - start);
+    *length = (size_t)(p - start);
     if (safe && fractions) /* the shortest text of the same double, one digit at least */
-        length -= (size_t)(fractions - (trimmed ? trimmed : 1));
-    if (!s->passes) {
+        *length -= (size_t)(fractions - (trimmed ? trimmed : 1));
+    s->at = p;
+    return GOOD;
+}
+
+static enum stop number(struct scan *s)
+{
+    const uint8_t *start = s->at;
+    size_t length;
+    enum stop stop = number_end(s, &length);
+    if (stop == GOOD) {
         memcpy(s->next, start, length);
         s->next += length;
     }
-    s->at = p;
-    return GOOD;
+    return stop;
 }
 
 static enum stop word(struct scan *s, const char *text, ptrdiff_t length)

@@ -109,6 +109,19 @@ def test_both_read_the_same_out_of_lines_right_or_wrong(
 
 
 @settings(max_examples=1000, deadline=None)
+@given(records(), RANDOM, BLOCKS, st.booleans())
+def test_both_pass_lines_that_are_nearly_alike(
+    values: list[object], rng: Random, block: int, compact: bool
+) -> None:
+    """Keys are compared with those of the record before, each at its place."""
+    writer = Writer(rng, compact=compact, line_feeds=False)
+    line = writer.write({"k": values, "kk": {"k": values[:1]}}).encode()
+    data = b"\n".join(damaged(rng, line) if rng.random() < 0.5 else line for _ in range(6))
+    options = DecodeOptions(canonical=False)
+    assert_both_agree(lambda: NdjsonDecoder(BytesSource(data), options, block_bytes=block))
+
+
+@settings(max_examples=1000, deadline=None)
 @given(
     st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=12),
     RANDOM,
