@@ -86,8 +86,8 @@ FURTHER = (
         [
             Edit(
                 _TRANSACTIONS,
-                "            write.error = error\n        _roll_back(db)",
-                "            write.error = None\n        _roll_back(db)",
+                "            write.error = error\n        with suppress",
+                "            write.error = None\n        with suppress",
             )
         ],
         [

@@ -6,6 +6,7 @@ _CHUNKING = "app/domain/chunking.py"
 _LEDGER = "app/stores/sqlite/ledger.py"
 _CHUNKS = "app/stores/sqlite/chunks.py"
 _CONNECTION = "app/stores/sqlite/connection.py"
+_PRAGMAS = "app/stores/sqlite/pragmas.py"
 _MEMORY = "app/stores/memory.py"
 
 _COUNT = "           records_delivered = records_delivered + :records,\n"
@@ -109,7 +110,7 @@ STORES = (
     Defect(
         9,
         "synchronous=OFF",
-        [Edit(_CONNECTION, '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = OFF"')],
+        [Edit(_PRAGMAS, '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = OFF"')],
         [
             "tests/unit/stores/sqlite/test_connection.py::test_what_makes_a_commit_last_is_switched_on"
         ],
@@ -117,7 +118,7 @@ STORES = (
     Defect(
         9,
         "synchronous=NORMAL",
-        [Edit(_CONNECTION, '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = NORMAL"')],
+        [Edit(_PRAGMAS, '"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = NORMAL"')],
         [
             "tests/unit/stores/sqlite/test_connection.py::test_what_makes_a_commit_last_is_switched_on"
         ],
@@ -217,7 +218,7 @@ STORES = (
     Defect(
         46,
         "the event loop waits for another process",
-        [Edit(_CONNECTION, "busy_timeout_ms=0", "busy_timeout_ms=BUSY_TIMEOUT_MS")],
+        [Edit("app/stores/sqlite/nearby.py", "may_wait=False", "may_wait=True")],
         [
             "tests/unit/stores/sqlite/test_write_soon.py::test_the_event_loop_never_waits_for_another_process"
         ],
@@ -225,7 +226,7 @@ STORES = (
     Defect(
         46,
         "what the event loop is to write comes after what was asked for later",
-        [Edit(_CONNECTION, "        self._write_here()  # It was asked for before.\n", "")],
+        [Edit(_CONNECTION, "        self._write_nearby()  # It was asked for before.\n", "")],
         ["tests/unit/stores/sqlite/test_write_soon.py::test_what_is_asked_for_later_comes_later"],
     ),
 )

@@ -19,44 +19,15 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from math import inf
 from pathlib import Path
 from typing import Any, Self
 
 import aiosqlite
 
 from app.domain.errors import StoreError, StoreUnavailable
-from app.stores.sqlite.transactions import T, Work, Write, commit_together, view
-
-BUSY_TIMEOUT_MS = 5_000
-"""How long a write waits for another process's write. A write takes about 1 ms."""
-
-QUICK_S = 0.0005
-"""While a COMMIT takes longer, writes are for the thread."""
-
-STALL_S = 0.01
-"""A COMMIT that takes longer is not remembered longer either."""
-
-FORGET = 0.9
-"""What is left of the time of a slow COMMIT with each one after it."""
-
-HERE_MAX = 8
-"""More writes at once than this are for the thread: the event loop has others to serve."""
-
-WAL_PAGES_MAX = 1_000
-"""Pages (4 KiB) in the write-ahead log after which a commit also checkpoints."""
-
-WAL_BYTES_MAX = 16 * 1024 * 1024
-"""What the write-ahead log is cut back to after a checkpoint, should it ever be larger."""
-
-_PRAGMAS = (
-    "PRAGMA foreign_keys = ON",
-    # FULL, not NORMAL: after a power loss NORMAL can forget a stage that had returned.
-    # Source: https://www.sqlite.org/pragma.html#pragma_synchronous
-    "PRAGMA synchronous = FULL",
-    f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}",
-    f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}",
-)
+from app.stores.sqlite.nearby import QUICK_S, Nearby
+from app.stores.sqlite.pragmas import prepare
+from app.stores.sqlite.transactions import T, Work, Write, commit_together, tell, view
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "another process is writing to it",
@@ -80,12 +51,16 @@ class Connection:
     """
 
     def __init__(
-        self, path: Path, connection: aiosqlite.Connection, works: "_Works", *, quick_s: float
+        self,
+        path: Path,
+        connection: aiosqlite.Connection,
+        works: "_Works",
+        nearby: Nearby | None,
     ) -> None:
         self._path = path
         self._connection = connection
         self._works = works
-        self._quick_s = quick_s
+        self._nearby = nearby
         self._open = True
         self._gathering = threading.Lock()
         self._group: list[Write[Any]] = []
@@ -94,14 +69,11 @@ class Connection:
         self._hop_asked = False
         """A hop is under way that has not begun: it will take the group along."""
 
-        self._here: list[Write[Any]] = []
-        """Writes that the event loop does at the end of this round."""
+        self._left: Sequence[Write[Any]] = ()
+        """Writes that met another process's lock: the thread does them before anything else."""
 
-        self._here_db: sqlite3.Connection | None = None
-        """The event loop's own connection, once it has written."""
-
-        self._commit_s = STALL_S
-        """How long a COMMIT takes: what the slow ones lately took counts for a while."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Hops for them, where nobody else asked for one."""
 
     @classmethod
     @asynccontextmanager
@@ -110,7 +82,7 @@ class Connection:
     ) -> AsyncIterator[Self]:
         """Open, or create, the database at ``path``. Raises `StoreError`.
 
-        ``quick_s``: up to which duration of a COMMIT the event loop does those of `write_soon`.
+        ``quick_s``: up to which duration of a transaction the event loop does `write_soon`.
         """
         works: list[_Works] = []
         threads: list[threading.Thread] = []
@@ -128,27 +100,40 @@ class Connection:
             # aiosqlite ends its thread without waiting for it, perhaps after our event loop.
             await asyncio.to_thread(threads[0].join)
             raise translated(error, path) from error
-        opened = cls(path, connection, works[0], quick_s=quick_s)
         try:
-            await opened.run(lambda db: _prepare(db, read_only=read_only))
-            yield opened
+            nearby = None if read_only else _nearby(path, quick_s)
+            try:
+                opened = cls(path, connection, works[0], nearby)
+                await opened.run(lambda db: prepare(db, read_only=read_only))
+                try:
+                    yield opened
+                finally:
+                    opened._open = False
+                    await opened._finish()
+            finally:
+                if nearby is not None:
+                    nearby.close()
         finally:
-            opened._open = False
-            opened._write_here()
-            if opened._here_db is not None:
-                opened._here_db.close()
             await connection.close()
 
     async def run(self, work: Work[T]) -> T:
         """Run ``work`` on the connection's thread; raises `StoreError` for what SQLite raises."""
         self._check_open()
-        self._write_here()  # It was asked for before.
+        self._write_nearby()  # It was asked for before.
+        return await self._hop(work)
+
+    async def _hop(self, work: Work[T]) -> T:
         results: list[T] = []
+
+        def whole(db: sqlite3.Connection) -> None:
+            self._write_left(db)
+            results.append(work(db))
+
         # No await in between: works and hops stay paired.
-        self._works.waiting.append(lambda db: results.append(work(db)))
+        self._works.waiting.append(whole)
         try:
             await self._connection.commit()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, MemoryError) as error:
             raise translated(error, self._path) from error
         return results[0]
 
@@ -180,17 +165,16 @@ class Connection:
         thread is at work, and never waits for another process: those go the way of `write`.
         """
         self._check_open()
-        if self._commit_s > self._quick_s or self._works.waiting or len(self._here) >= HERE_MAX:
+        nearby = self._nearby
+        if nearby is None or self._works.waiting or self._left or not nearby.takes_one():
             return await self.write(work)
         write = Write(work)
         loop = asyncio.get_running_loop()
         write.told = loop.create_future()
-        if not self._here:
-            loop.call_soon(self._write_here)
-        self._here.append(write)
+        if not nearby:
+            loop.call_soon(self._write_nearby_alone)
+        nearby.add(write)
         await write.told
-        if _is_busy(write.error):
-            return await self.write(work)
         return self._outcome(write)
 
     async def read(self, work: Work[T]) -> T:
@@ -200,43 +184,53 @@ class Connection:
     def _outcome(self, write: Write[T]) -> T:
         try:
             return write.outcome()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, MemoryError) as error:
             raise translated(error, self._path) from error
 
     def _check_open(self) -> None:
         if not self._open:
             raise StoreUnavailable(f"the database {self._path} is closed")
 
-    def _write_here(self) -> None:
-        """Write all who wait for the event loop, if any. Runs on it, while the thread is idle."""
-        if not self._here:
-            return
-        group, self._here = self._here, []
-        try:
-            if self._here_db is None:
-                self._here_db = sqlite3.connect(self._path, isolation_level=None)
-                _prepare(self._here_db, busy_timeout_ms=0)
-            self._note(commit_together(self._here_db, group))
-        except sqlite3.Error as error:
-            self._note(inf)
-            for write in group:
-                write.error = error
-        _tell([write.told for write in group if write.told is not None])
+    def _write_nearby(self) -> None:
+        """Do what waits for the event loop, if anything does."""
+        if self._nearby:
+            self._left = self._nearby.commit()
 
-    def _note(self, commit_s: float) -> None:
-        self._commit_s = max(min(commit_s, STALL_S), self._commit_s * FORGET)
+    def _write_nearby_alone(self) -> None:
+        self._write_nearby()
+        if self._left:
+            hop = asyncio.get_running_loop().create_task(self._hop(_nothing))
+            self._leaving.add(hop)
+            hop.add_done_callback(self._leaving.discard)
+
+    def _write_left(self, db: sqlite3.Connection) -> None:
+        """Write what the event loop could not. Runs on the thread."""
+        group, self._left = self._left, ()
+        if group:
+            self._commit(db, group)
+
+    async def _finish(self) -> None:
+        """Do all that was asked for."""
+        self._write_nearby()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+        if self._left:
+            await self._hop(_nothing)
 
     def _write_group(self, db: sqlite3.Connection) -> None:
         """Write all who wait. Runs on the thread, asked for by the first of them."""
         with self._gathering:
             group, self._group = self._group, []
             self._hop_asked = False  # Whoever comes from now on is in the next group.
+        self._commit(db, group)
+
+    def _commit(self, db: sqlite3.Connection, group: Sequence[Write[Any]]) -> None:
+        took_s = commit_together(db, group)
+        if self._nearby is not None:
+            self._nearby.note_on_thread(took_s)
         waiting = [write.told for write in group if write.told is not None]
-        try:
-            self._note(commit_together(db, group))
-        finally:
-            if waiting:
-                waiting[0].get_loop().call_soon_threadsafe(_tell, waiting)
+        if waiting:
+            waiting[0].get_loop().call_soon_threadsafe(tell, group)
 
 
 class _Works(sqlite3.Connection):
@@ -257,8 +251,10 @@ class _Works(sqlite3.Connection):
             self.waiting.popleft()  # Only now, so that who sees none knows the thread is idle.
 
 
-def translated(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+def translated(error: sqlite3.Error | OSError | MemoryError, path: Path) -> StoreError:
     """Return our error for a foreign one."""
+    if isinstance(error, MemoryError):
+        return StoreUnavailable(f"the database {path} is unavailable: memory ran out")
     if isinstance(error, OSError):
         return StoreUnavailable(f"the database {path} is unavailable: {error}")
     code = getattr(error, "sqlite_errorcode", None)
@@ -271,24 +267,11 @@ def translated(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     )
 
 
-def _prepare(
-    db: sqlite3.Connection, *, read_only: bool = False, busy_timeout_ms: int = BUSY_TIMEOUT_MS
-) -> None:
-    db.row_factory = sqlite3.Row
-    db.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
-    for pragma in _PRAGMAS:
-        db.execute(pragma)
-    if read_only:
-        db.execute("PRAGMA query_only = ON")
+def _nothing(_: sqlite3.Connection) -> None: ...
 
 
-def _is_busy(error: BaseException | None) -> bool:
-    """Tell whether a transaction did not even begin, because another process is writing."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    return isinstance(error, sqlite3.Error) and code & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:
-    for told in waiting:
-        if not told.done():  # its caller may be cancelled
-            told.set_result(None)
+def _nearby(path: Path, quick_s: float) -> Nearby:
+    try:
+        return Nearby(path, quick_s=quick_s)
+    except (sqlite3.Error, MemoryError) as error:
+        raise translated(error, path) from error

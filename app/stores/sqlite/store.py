@@ -9,8 +9,9 @@ from app.domain.errors import StoreError, StoreUnavailable
 from app.ports import Clock
 from app.stores.changes import Changes
 from app.stores.sqlite.catalog import SqliteCatalog
-from app.stores.sqlite.connection import QUICK_S, Connection
+from app.stores.sqlite.connection import Connection
 from app.stores.sqlite.ledger import SqliteLedger
+from app.stores.sqlite.nearby import QUICK_S
 from app.stores.sqlite.schema import migrate
 from app.stores.sqlite.workers import Uptime, Worker, uptime
 

@@ -3,12 +3,15 @@
 import sqlite3
 import time
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
+
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 
 class Write(Generic[T]):
@@ -25,6 +28,11 @@ class Write(Generic[T]):
         """Do the work."""
         self._results.append(self._work(db))
 
+    def start_over(self) -> None:
+        """Forget what became of it: it was undone, and is to be done again."""
+        self._results.clear()
+        self.error = None
+
     def outcome(self) -> T:
         """Return what the work returned, or raise what became of it."""
         if self.error is not None:
@@ -33,22 +41,24 @@ class Write(Generic[T]):
 
 
 def commit_together(db: sqlite3.Connection, group: Sequence[Write[Any]]) -> float:
-    """Do a group of writes in one transaction, and note what became of each.
+    """Do a group of writes in one transaction, and note what became of each. Raises nothing.
 
-    Returns the seconds that COMMIT took; infinity when it did not come to that.
+    Returns the seconds that it took; infinity when it was not committed.
     """
+    began = time.perf_counter()
     try:
+        _roll_back(db)  # what an earlier one may have left
         db.execute("BEGIN IMMEDIATE")
         for write in group:
             _do_alone(db, write)
-        began = time.perf_counter()
         # Invariant 7: only after this is anyone answered.
         db.execute("COMMIT")
         return time.perf_counter() - began
     except BaseException as error:  # noqa: BLE001 - raised again to everyone in the group
         for write in group:
             write.error = error
-        _roll_back(db)
+        with suppress(sqlite3.Error, MemoryError):
+            _roll_back(db)
         return inf
 
 
@@ -58,8 +68,10 @@ def _do_alone(db: sqlite3.Connection, write: Write[Any]) -> None:
     try:
         write.do(db)
     except BaseException as error:
-        # A full or broken disk may have ended the whole transaction, and fails everyone in it.
-        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+        # A full or broken disk, or no memory, may have ended the whole transaction, and fails
+        # everyone in it.
+        of_database = isinstance(error, sqlite3.Error | MemoryError)
+        if of_database and not isinstance(error, sqlite3.IntegrityError):
             raise
         write.error = error
         db.execute("ROLLBACK TO one")
@@ -69,6 +81,7 @@ def _do_alone(db: sqlite3.Connection, write: Write[Any]) -> None:
 def view(db: sqlite3.Connection, work: Work[T]) -> T:
     """Do ``work`` on one consistent view of the database."""
     try:
+        _roll_back(db)
         db.execute("BEGIN")
         result = work(db)
         db.execute("COMMIT")
@@ -82,3 +95,16 @@ def _roll_back(db: sqlite3.Connection) -> None:
     """End a transaction that failed; a failed write or COMMIT may have ended it already."""
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def is_locked(error: BaseException | None) -> bool:
+    """Tell whether a transaction was undone only because another process is writing."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, sqlite3.Error) and code & 0xFF in _LOCKED
+
+
+def tell(group: Iterable[Write[Any]]) -> None:
+    """Tell those who wait that the outcome is known. On the event loop."""
+    for write in group:
+        if write.told is not None and not write.told.done():  # its caller may be cancelled
+            write.told.set_result(None)

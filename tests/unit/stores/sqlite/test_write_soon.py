@@ -5,14 +5,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from math import inf
 from pathlib import Path
 
 import pytest
 
 from app.domain.errors import StoreError, StoreUnavailable
-from app.stores.sqlite.connection import HERE_MAX, Connection
+from app.stores.sqlite.connection import Connection
+from app.stores.sqlite.nearby import AT_ONCE_MAX, COMMITS_MAX
 
 ALWAYS, NEVER = inf, -1.0
 """Which COMMIT is quick."""
@@ -130,10 +131,10 @@ async def test_those_of_one_round_share_one_commit_and_get_their_own_answer(
     await connection.write_soon(lambda db: db.set_trace_callback(seen.append))
     seen.clear()
 
-    writes = (connection.write_soon(insert(number)) for number in range(HERE_MAX))
+    writes = (connection.write_soon(insert(number)) for number in range(AT_ONCE_MAX))
     answers = await asyncio.gather(*writes)
 
-    assert answers == on_disk(path) == list(range(HERE_MAX))
+    assert answers == on_disk(path) == list(range(AT_ONCE_MAX))
     assert seen.count("COMMIT") == 1
 
 
@@ -143,9 +144,9 @@ async def test_more_at_once_than_the_event_loop_can_spare_time_for_are_for_the_t
     async def who(number: int) -> threading.Thread:
         return await connection.write_soon(lambda db: (insert(number)(db), where(db))[1])
 
-    threads = await asyncio.gather(*map(who, range(HERE_MAX + 2)))
+    threads = await asyncio.gather(*map(who, range(AT_ONCE_MAX + 2)))
 
-    assert [thread is MAIN for thread in threads] == [True] * HERE_MAX + [False] * 2
+    assert [thread is MAIN for thread in threads] == [True] * AT_ONCE_MAX + [False] * 2
 
 
 async def test_an_error_undoes_its_own_write_and_no_other(
@@ -255,16 +256,105 @@ async def test_a_disk_that_is_full_fails_everyone_in_the_group(
     assert await connection.write_soon(insert(3)) == 3
 
 
-async def test_a_database_that_cannot_be_opened_a_second_time_fails_those_who_asked(
+async def test_what_no_memory_is_left_for_fails_everyone_in_the_group_and_no_one_later(
     connection: Connection, path: Path
 ) -> None:
-    """It is opened with the first of these writes."""
-    away = path.with_name("away")
-    path.rename(away)
-    path.mkdir()
-    with pytest.raises(StoreUnavailable):
-        await connection.write_soon(insert(1))
-    path.rmdir()
-    away.rename(path)
+    """SQLite has undone the whole transaction then; Python calls it a MemoryError."""
 
-    assert await connection.write_soon(insert(1)) == 1
+    def no_memory(db: sqlite3.Connection) -> int:
+        insert(2)(db)
+        raise MemoryError
+
+    refused = await asyncio.gather(
+        *map(connection.write_soon, (insert(1), no_memory, insert(3))), return_exceptions=True
+    )
+
+    assert [type(error) for error in refused] == [StoreUnavailable] * 3
+    assert on_disk(path) == []
+    assert await connection.write_soon(insert(4)) == 4
+    assert on_disk(path) == [4]
+
+
+async def test_a_transaction_that_cannot_even_be_undone_locks_nobody_out(
+    connection: Connection, path: Path
+) -> None:
+    def no_way_out(db: sqlite3.Connection) -> int:
+        def refuse(action: int, what: str | None, *_: str | None) -> int:
+            ends = action == sqlite3.SQLITE_TRANSACTION and what in ("COMMIT", "ROLLBACK")
+            return sqlite3.SQLITE_DENY if ends else sqlite3.SQLITE_OK
+
+        db.set_authorizer(refuse)
+        return insert(1)(db)
+
+    with pytest.raises(StoreError):
+        await connection.write_soon(no_way_out)
+
+    assert await connection.write(insert(2)) == 2
+    assert await connection.write_soon(insert(3)) == 3
+    assert on_disk(path) == [2, 3]
+
+
+async def test_a_lock_of_another_process_changes_no_order_and_loses_no_write(
+    connection: Connection, path: Path
+) -> None:
+    def numbers(db: sqlite3.Connection) -> list[int]:
+        return [row["n"] for row in db.execute("SELECT n FROM t ORDER BY n")]
+
+    await connection.write_soon(insert(0))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        soon = [asyncio.create_task(connection.write_soon(insert(number))) for number in (1, 2)]
+        write = asyncio.create_task(connection.write(numbers))
+        read = asyncio.create_task(connection.read(numbers))
+        await asyncio.sleep(0.05)
+        soon[1].cancel()
+        await asyncio.sleep(0.05)
+        other.execute("ROLLBACK")
+
+    assert (await soon[0], await write, await read) == (1, [0, 1, 2], [0, 1, 2])
+    assert soon[1].cancelled()
+
+
+async def test_closing_waits_for_another_process_with_what_was_asked_for(path: Path) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            async with opened(path) as connection:
+                await connection.write_soon(insert(0))
+                other.execute("BEGIN IMMEDIATE")
+                soon = tasks.create_task(connection.write_soon(insert(1)))
+                await asyncio.sleep(0)
+                asyncio.get_running_loop().call_later(0.1, other.execute, "ROLLBACK")
+
+    assert soon.result() == 1
+    assert on_disk(path) == [0, 1]
+
+
+async def test_the_log_does_not_grow_without_end(connection: Connection, path: Path) -> None:
+    """The event loop does not checkpoint: that is for the thread, now and then."""
+    log = path.with_name(f"{path.name}-wal")
+    for number in range(10 * COMMITS_MAX):
+        await connection.write_soon(insert(number))
+
+    assert log.stat().st_size < 2_000 * 4_120
+
+
+async def test_a_database_that_is_removed_is_not_made_anew(
+    connection: Connection, path: Path
+) -> None:
+    await connection.write_soon(insert(1))
+    path.unlink()
+
+    with suppress(StoreUnavailable):
+        await connection.write_soon(insert(2))
+
+    assert not path.exists()
+
+
+async def test_a_read_only_connection_cannot_write_soon_either(
+    connection: Connection, path: Path
+) -> None:
+    async with Connection.open(path, read_only=True, quick_s=ALWAYS) as reader:
+        with pytest.raises(StoreUnavailable):
+            await reader.write_soon(insert(1))
+
+    assert on_disk(path) == []
