@@ -55,12 +55,11 @@ class Connection:
         path: Path,
         connection: aiosqlite.Connection,
         works: "_Works",
-        nearby: Nearby | None,
     ) -> None:
         self._path = path
         self._connection = connection
         self._works = works
-        self._nearby = nearby
+        self._nearby: Nearby | None = None
         self._open = True
         self._gathering = threading.Lock()
         self._group: list[Write[Any]] = []
@@ -100,21 +99,16 @@ class Connection:
             # aiosqlite ends its thread without waiting for it, perhaps after our event loop.
             await asyncio.to_thread(threads[0].join)
             raise translated(error, path) from error
+        opened = cls(path, connection, works[0])
         try:
-            nearby = None if read_only else _nearby(path, quick_s)
-            try:
-                opened = cls(path, connection, works[0], nearby)
-                await opened.run(lambda db: prepare(db, read_only=read_only))
-                try:
-                    yield opened
-                finally:
-                    opened._open = False
-                    await opened._finish()
-            finally:
-                if nearby is not None:
-                    nearby.close()
+            await opened.run(lambda db: prepare(db, read_only=read_only))
+            if not read_only:
+                # On the thread: another process's lock is waited for.
+                opened._nearby = await opened.run(lambda _: Nearby(path, quick_s=quick_s))
+            yield opened
         finally:
-            await connection.close()
+            opened._open = False
+            await opened._close()
 
     async def run(self, work: Work[T]) -> T:
         """Run ``work`` on the connection's thread; raises `StoreError` for what SQLite raises."""
@@ -209,13 +203,18 @@ class Connection:
         if group:
             self._commit(db, group)
 
-    async def _finish(self) -> None:
-        """Do all that was asked for."""
-        self._write_nearby()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
-        if self._left:
-            await self._hop(_nothing)
+    async def _close(self) -> None:
+        """Do all that was asked for, and let go of the file."""
+        try:
+            self._write_nearby()
+            if self._leaving:
+                await asyncio.wait(self._leaving)
+            if self._left:
+                await self._hop(_nothing)
+        finally:
+            if self._nearby is not None:
+                self._nearby.close()
+            await self._connection.close()
 
     def _write_group(self, db: sqlite3.Connection) -> None:
         """Write all who wait. Runs on the thread, asked for by the first of them."""
@@ -268,10 +267,3 @@ def translated(error: sqlite3.Error | OSError | MemoryError, path: Path) -> Stor
 
 
 def _nothing(_: sqlite3.Connection) -> None: ...
-
-
-def _nearby(path: Path, quick_s: float) -> Nearby:
-    try:
-        return Nearby(path, quick_s=quick_s)
-    except (sqlite3.Error, MemoryError) as error:
-        raise translated(error, path) from error

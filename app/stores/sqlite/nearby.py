@@ -27,11 +27,12 @@ COMMITS_MAX = 250
 class Nearby:
     """Writes that wait for the end of this round of the event loop, and how they are done.
 
-    Called on the event loop, and only while the thread is idle; but for `note`.
+    Made, and `note_on_thread` called, on the thread; all else on the event loop, and only
+    while the thread is idle.
     """
 
     def __init__(self, path: Path, *, quick_s: float) -> None:
-        """Open the database at ``path``. Raises what sqlite3 raises."""
+        """Open the database at ``path``; may wait for a lock. Raises what sqlite3 raises."""
         self._quick_s = quick_s
         self._took_s = STALL_S
         """How long a transaction takes: what the slow ones lately took counts for a while."""
@@ -40,7 +41,9 @@ class Nearby:
         """Here, since the last one on the thread."""
 
         self._waiting: list[Write[Any]] = []
-        self._db: sqlite3.Connection | None = sqlite3.connect(path, isolation_level=None, timeout=0)
+        self._db: sqlite3.Connection | None = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False
+        )
         try:
             prepare(self._db, may_wait=False)
         except BaseException:

@@ -21,11 +21,17 @@ _ALWAYS = (
 
 
 def prepare(db: sqlite3.Connection, *, read_only: bool = False, may_wait: bool = True) -> None:
-    """Set up a new connection; one that may not wait leaves locks and checkpoints to others."""
+    """Set up a new connection; one that may not wait leaves locks and checkpoints to others.
+
+    It may until this returns: a new database is locked while another process sets it up, and
+    the pragmas read it.
+    """
     db.row_factory = sqlite3.Row
-    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS if may_wait else 0}")
+    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX if may_wait else 0}")
     for pragma in _ALWAYS:
         db.execute(pragma)
     if read_only:
         db.execute("PRAGMA query_only = ON")
+    if not may_wait:
+        db.execute("PRAGMA busy_timeout = 0")

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from math import inf
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from app.domain.errors import StoreError, StoreUnavailable
 from app.stores.sqlite.connection import Connection
-from app.stores.sqlite.nearby import AT_ONCE_MAX, COMMITS_MAX
+from app.stores.sqlite.nearby import AT_ONCE_MAX, COMMITS_MAX, Nearby
 
 ALWAYS, NEVER = inf, -1.0
 """Which COMMIT is quick."""
@@ -80,6 +80,27 @@ async def test_it_is_done_on_the_event_loop_and_is_on_disk(
     assert await connection.write_soon(where) is MAIN
     assert await connection.write_soon(insert(1)) == 1
     assert on_disk(path) == [1]
+
+
+async def test_opening_waits_for_another_process_that_sets_up_the_database(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.create_task(asyncio.to_thread(Nearby, path, quick_s=ALWAYS))
+        await asyncio.wait([opening], timeout=0.2)
+        assert not opening.done()
+        other.execute("COMMIT")
+        (await opening).close()
+
+
+async def test_the_event_loop_goes_on_while_it_is_opened(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        async with AsyncExitStack() as stack:
+            opening = asyncio.create_task(stack.enter_async_context(Connection.open(path)))
+            await asyncio.wait([opening], timeout=0.2)
+            other.execute("COMMIT")  # It would not come to this before the busy timeout.
+            connection = await opening
+            assert await connection.run(where) is not MAIN
 
 
 async def test_with_a_slow_disk_it_is_done_on_the_thread(path: Path) -> None:
