@@ -85,6 +85,7 @@ async def start(settings: Settings) -> AsyncIterator[Runtime]:
             policy=settings.retry_policy(),
             messages=Messages(
                 chunk=wire.chunk_message,
+                dead_letters=wire.dead_letters,
                 completed=wire.completed_message,
                 stopped=wire.stopped_message,
             ),

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 from app.domain.access import UNLIMITED, LiveLimits
 from app.domain.budget import ChunkLimits
 from app.domain.chunk import Batch, Chunk, ChunkRef, Cursor, ResumePoint
+from app.domain.dead_letter import DeadLetter
 from app.domain.delivery import Message, Reply
 from app.domain.errors import Failure
 from app.domain.events import Event
@@ -204,6 +205,15 @@ class Page:
     """Give it back to get the next slice; ``None`` on the last one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterPage:
+    """A slice of the records of an ingestion that were refused, in their order."""
+
+    dead_letters: Sequence[DeadLetter]
+    next_cursor: str | None
+    """As in `Page`."""
+
+
 class Ledger(Protocol):
     """The data plane's side of the store: claim, stage, commit."""
 
@@ -253,10 +263,17 @@ class Ledger(Protocol):
         """
 
     async def commit(
-        self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
+        self,
+        lease: Lease,
+        ref: ChunkRef,
+        *,
+        dead_letters: Sequence[DeadLetter] = (),
+        then_stage: ChunkRef | None = None,
     ) -> None:
-        """Remember, durably, that this chunk was acked, and stage the next one with it.
+        """Remember, durably and as one, that this chunk was acked, and which records were refused.
 
+        Stages the next one with it. ``dead_letters`` are those of this chunk, and replace
+        those of an ACK before a rewind.
         Raises `OutOfOrder` when ``ref`` is not the staged chunk that is next.
         """
 
@@ -339,6 +356,14 @@ class Catalog(Protocol):
         cursor: str | None = None,
     ) -> Page:
         """Return ingestions, newest first, in pages that stay stable while new ones come."""
+
+    async def dead_letters(
+        self, ingestion_id: IngestionId, *, limit: int = 50, cursor: str | None = None
+    ) -> DeadLetterPage:
+        """Return the refused records of the chunks that are acked, a few MiB at a time.
+
+        Raises `IngestionNotFound`.
+        """
 
     async def request_cancel(self, ingestion_id: IngestionId) -> Ingestion:
         """Ask for an ingestion to be aborted; at once where nobody works on it.

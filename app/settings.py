@@ -193,6 +193,9 @@ class Settings(BaseSettings):
     rewinds_max: Annotated[int, Field(ge=0, le=1000), Unit("rewinds")] = 3
     """Times a receiver may go back without progress before a person is asked."""
 
+    dead_letters_max: Annotated[int, Field(ge=0, le=1_000_000), Unit("records")] = 10_000
+    """Records that its receiver may refuse before an ingestion is PAUSED. Each is kept with its bytes."""  # noqa: E501
+
     exchange_timeout_s: Seconds = 60.0
     """Time for a whole exchange with a receiver, from the name look-up to the answer's last byte."""  # noqa: E501
 
@@ -281,6 +284,7 @@ class Settings(BaseSettings):
             probe_s_max=self.probe_max_s,
             wait_s_max=self.wait_max_s,
             rewinds_max=self.rewinds_max,
+            rejected_max=self.dead_letters_max,
         )
 
     def default_limits(self) -> ChunkLimits:

@@ -10,7 +10,11 @@ INGESTION_ID = "1dd2fdf54e5d93e9a2d6b5ee1b34ef01d0bb0ef3fba5ff4ee7f2bd2ab7a95c48
 _FILE_ID = "0f3c2b1a4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8"
 _CHAIN = "6ce62ffffa9624c24f53a2e05a68a1df8a1e98eed1b18ac51b008103168e3a6f"
 _PATH = f"/api/ingestions/{INGESTION_ID}"
-_LINKS: JsonValue = {"self": _PATH, "cancel": f"{_PATH}/cancel"}
+_LINKS: JsonValue = {
+    "self": _PATH,
+    "dead_letters": f"{_PATH}/dead-letters",
+    "cancel": f"{_PATH}/cancel",
+}
 
 REQUESTS: Examples = {
     "json": {
@@ -185,6 +189,26 @@ LISTS: Examples = {
         "value": {
             "ingestions": [_RUNNING],
             "next": "/api/ingestions?limit=1&cursor=MTcwOTI4NTQwMA",
+        },
+    },
+}
+
+DEAD_LETTERS: Examples = {
+    "refused": {
+        "summary": "What the receiver refused, and why",
+        "value": {
+            "dead_letters": [
+                {
+                    "record": 1017,
+                    "chunk_number": 1,
+                    "code": "INVALID_GTIN",
+                    "message": "check digit",
+                    "path": "/ean",
+                    "retryable": False,
+                    "content": '{"ean":4006381333932,"price":20.00,"sku":"00042"}',
+                }
+            ],
+            "next": None,
         },
     },
 }

@@ -4,13 +4,21 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import JsonValue
 
 from app.api import callbacks, examples
 from app.api.authentication import CallerDep, needs
 from app.api.deps import IdempotencyKeyDep, IngestionIdDep, IngestionsDep, require_json
-from app.api.models import IngestBody, ListQuery
+from app.api.models import DeadLettersQuery, IngestBody, ListQuery
 from app.api.problems import documented
-from app.api.views import IngestAnswer, IngestionList, IngestionView, ingestion_path
+from app.api.views import (
+    DeadLetterList,
+    IngestAnswer,
+    IngestionList,
+    IngestionView,
+    dead_letters_path,
+    ingestion_path,
+)
 from app.domain.access import Scope
 from app.ports import SubmitStatus
 
@@ -24,6 +32,13 @@ _ALWAYS: Sequence[str] = (
     "INTERNAL",
 )
 """What any of these routes may answer with."""
+
+_LINK: dict[str, JsonValue] = {
+    "Link": {
+        "description": "RFC 8288: `first`, and `next` where there is more.",
+        "schema": {"type": "string"},
+    }
+}
 
 _READ = [Depends(needs(Scope.READ))]
 _INGEST = [Depends(needs(Scope.INGEST))]
@@ -108,12 +123,7 @@ async def ingest(
     responses={
         200: {
             "content": {"application/json": {"examples": examples.LISTS}},
-            "headers": {
-                "Link": {
-                    "description": "RFC 8288: `first`, and `next` where there is more.",
-                    "schema": {"type": "string"},
-                }
-            },
+            "headers": _LINK,
         },
         **documented("REQUEST_INVALID", "CURSOR_INVALID", "FILE_TYPE_UNKNOWN", *_ALWAYS),
     },
@@ -126,10 +136,7 @@ async def list_ingestions(
         states=query.state, file=query.file(), limit=query.limit, cursor=query.cursor
     )
     following = None if page.next_cursor is None else query.link(page.next_cursor)
-    links = [f'<{query.link(None)}>; rel="first"']
-    if following is not None:
-        links.append(f'<{following}>; rel="next"')
-    response.headers["link"] = ", ".join(links)
+    response.headers["link"] = _links(query.link(None), following)
     return IngestionList.of(page, following=following)
 
 
@@ -147,6 +154,41 @@ async def list_ingestions(
 async def show(ingestion_id: IngestionIdDep, ingestions: IngestionsDep) -> IngestionView:
     """Show the state, balancing counts, progress, rate and why it waits or stopped."""
     return IngestionView.of(await ingestions.get(ingestion_id))
+
+
+@router.get(
+    "/ingestions/{ingestion_id}/dead-letters",
+    operation_id="list_dead_letters",
+    summary="List the records that the receiver refused",
+    dependencies=_INGEST,
+    response_description="A slice, in the order of the source.",
+    responses={
+        200: {
+            "content": {"application/json": {"examples": examples.DEAD_LETTERS}},
+            "headers": _LINK,
+        },
+        **documented("INGESTION_NOT_FOUND", "REQUEST_INVALID", "CURSOR_INVALID", *_ALWAYS),
+    },
+)
+async def list_dead_letters(
+    ingestion_id: IngestionIdDep,
+    query: Annotated[DeadLettersQuery, Query()],
+    caller: CallerDep,
+    ingestions: IngestionsDep,
+    response: Response,
+) -> DeadLetterList:
+    """List the records that an ACK named in `rejected`, with their bytes and the reason.
+
+    Follow `next` until it is null. They are what the file holds: a key of scope `ingest` sees
+    those of what was submitted under its name, one of scope `admin` all.
+    """
+    page = await ingestions.dead_letters(
+        ingestion_id, caller=caller, limit=query.limit, cursor=query.cursor
+    )
+    path = f"{dead_letters_path(ingestion_id)}?limit={query.limit}"
+    following = None if page.next_cursor is None else f"{path}&cursor={page.next_cursor}"
+    response.headers["link"] = _links(path, following)
+    return DeadLetterList.of(page, following=following)
 
 
 @router.post(
@@ -170,3 +212,8 @@ async def cancel(
     everything.
     """
     return IngestionView.of(await ingestions.cancel(ingestion_id, caller=caller))
+
+
+def _links(first: str, following: str | None) -> str:
+    links = f'<{first}>; rel="first"'
+    return links if following is None else f'{links}, <{following}>; rel="next"'

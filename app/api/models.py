@@ -148,6 +148,19 @@ class IngestBody(_Asked):
         )
 
 
+class DeadLettersQuery(BaseModel):
+    """Which dead letters to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[
+        int, Field(ge=1, le=200, description="At most so many; fewer when they are large.")
+    ] = 50
+    cursor: Annotated[
+        str | None, Field(max_length=512, description="From the link to the next slice.")
+    ] = None
+
+
 class ListQuery(BaseModel):
     """Which ingestions to list."""
 

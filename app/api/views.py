@@ -7,9 +7,10 @@ from pydantic import BaseModel, Field
 
 from app.api.models import IngestOptions
 from app.control.ingestions import Snapshot, SnapshotPage
+from app.domain.dead_letter import DeadLetter
 from app.domain.errors import Failure
 from app.domain.ingestion import LIVE, Ingestion, State
-from app.ports import SubmitStatus, Submitted
+from app.ports import DeadLetterPage, SubmitStatus, Submitted
 
 
 def ingestion_path(ingestion_id: str) -> str:
@@ -17,17 +18,29 @@ def ingestion_path(ingestion_id: str) -> str:
     return f"/api/ingestions/{ingestion_id}"
 
 
+def dead_letters_path(ingestion_id: str) -> str:
+    """Return where its refused records can be looked at."""
+    return f"{ingestion_path(ingestion_id)}/dead-letters"
+
+
 class Links(BaseModel):
     """Where to go from here."""
 
     self: str
+    dead_letters: str
     cancel: str
 
     @classmethod
     def of(cls, ingestion_id: str) -> Self:
         """Return the links of one ingestion."""
         path = ingestion_path(ingestion_id)
-        return cls.model_validate({"self": path, "cancel": f"{path}/cancel"})
+        return cls.model_validate(
+            {
+                "self": path,
+                "dead_letters": dead_letters_path(ingestion_id),
+                "cancel": f"{path}/cancel",
+            }
+        )
 
 
 class IngestAnswer(BaseModel):
@@ -234,6 +247,48 @@ class IngestionList(BaseModel):
         """Return a slice and where the one after it is."""
         views = [IngestionView.of(snapshot) for snapshot in page.snapshots]
         return cls(ingestions=views, next=following)
+
+
+class DeadLetterView(BaseModel):
+    """A record that the receiver refused by name. Its chunk counts as delivered."""
+
+    record: Annotated[int, Field(description="0-based, in the ingestion.")]
+    chunk_number: int
+    code: Annotated[str, Field(description="The receiver's; empty where it gave none.")]
+    message: str
+    path: Annotated[str, Field(description="What in the record is wrong, as the receiver says it.")]
+    retryable: bool
+    content: Annotated[
+        str,
+        Field(description="The record's JSON exactly as it was sent, as text: no digit is lost."),
+    ]
+
+    @classmethod
+    def of(cls, letter: DeadLetter) -> Self:
+        """Return what is shown of a dead letter."""
+        return cls(
+            record=letter.record,
+            chunk_number=letter.chunk_number,
+            code=letter.code,
+            message=letter.message,
+            path=letter.path,
+            retryable=letter.retryable,
+            content=letter.content.decode(),
+        )
+
+
+class DeadLetterList(BaseModel):
+    """A slice of the refused records, in the order of the source."""
+
+    dead_letters: list[DeadLetterView]
+    next: Annotated[str | None, Field(description="Where the next slice is; null on the last.")]
+
+    @classmethod
+    def of(cls, page: DeadLetterPage, *, following: str | None) -> Self:
+        """Return a slice and where the one after it is."""
+        return cls(
+            dead_letters=[DeadLetterView.of(one) for one in page.dead_letters], next=following
+        )
 
 
 class Health(BaseModel):

@@ -15,7 +15,10 @@ import typer
 from app import __version__
 from app.cli.failures import Refused, Unreachable
 
-COMMANDS = ("serve", "receiver", "key", "ingest", "status", "ls", "cancel", "generate", "demo")
+COMMANDS = (
+    *("serve", "receiver", "key", "ingest", "status", "ls", "dead-letters", "cancel"),
+    *("generate", "demo"),
+)
 """Each is a file in this folder."""
 
 LEFT_OUT = ("httpx._main", "pydantic.v1")
@@ -51,7 +54,7 @@ def command_line(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         callback=_options,
     )
     for command in commands:
-        import_module(f"{__name__}.{command}").add_to(cli)
+        import_module(f"{__name__}.{command.replace('-', '_')}").add_to(cli)
     return cli
 
 

@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from app.api.views import IngestionView
+from app.api.views import DeadLetterView, IngestionView
 from app.domain.ingestion import LIVE, State
 
 POLL_S = 0.25
@@ -62,6 +62,17 @@ def listing(views: Iterable[IngestionView]) -> Table:
     return table
 
 
+def refusals(letters: Iterable[DeadLetterView]) -> Table:
+    """Return refused records as rows, in the order of the source."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("RECORD", "CODE", "PATH", "MESSAGE"):
+        table.add_column(name, justify="right" if name == "RECORD" else "left", overflow="fold")
+    for one in letters:
+        said = (printable(text) for text in (one.code, one.path, one.message))
+        table.add_row(str(one.record), *map(Text, said))
+    return table
+
+
 def follow(look: Callable[[], IngestionView], *, quiet: bool = False) -> IngestionView:
     """Look again and again until the ingestion stops; show how far it is. Return its end."""
     if quiet:
@@ -95,6 +106,8 @@ def follow(look: Callable[[], IngestionView], *, quiet: bool = False) -> Ingesti
 def ending(view: IngestionView) -> str:
     """Say in a few words how an ingestion ended, or stands."""
     line = f"{view.state.value}: {view.counts.delivered:,} records in {view.chunks_acked:,} chunks"
+    if refused := view.counts.rejected_by_receiver:
+        line += f"\n{refused:,} of them refused by the receiver: ackline dead-letters"
     if view.error is not None:
         line += "\n" + printable(f"{view.error.code}: {view.error.message}")
         line += "\n  " + printable(view.error.remedy) if view.error.remedy else ""
@@ -156,6 +169,8 @@ def _facts(view: IngestionView) -> Iterable[tuple[str, str | Text]]:
         yield "detected", ", ".join(f"{key} {found!r}" for key, found in view.detection.items())
     yield "progress", f"{view.progress.fraction:.1%} of the source's bytes"
     yield "records", f"{view.counts.delivered:,} delivered in {view.chunks_acked:,} chunks"
+    if refused := view.counts.rejected_by_receiver:
+        yield "refused", f"{refused:,} of them by the receiver: ackline dead-letters"
     if view.progress.bytes_per_s:
         records_per_s = view.progress.records_per_s or 0
         yield "rate", f"{size(view.progress.bytes_per_s)}/s, {records_per_s:,.0f} records/s"

@@ -1,5 +1,6 @@
 """The running service, as the commands see it."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Annotated, Self
 from uuid import uuid4
@@ -9,7 +10,13 @@ import typer
 from pydantic import BaseModel
 
 from app.api.models import IngestBody
-from app.api.views import IngestAnswer, IngestionList, IngestionView
+from app.api.views import (
+    DeadLetterList,
+    DeadLetterView,
+    IngestAnswer,
+    IngestionList,
+    IngestionView,
+)
 from app.cli.display import printable
 from app.cli.failures import Refused, Unreachable
 
@@ -97,6 +104,14 @@ class Service:
     def page(self, path: str) -> IngestionList:
         """Look at a slice of the list: the first, or the one a list named as its next."""
         return IngestionList.model_validate_json(self._ask("GET", path))
+
+    def dead_letters(self, ingestion_id: str) -> Iterator[DeadLetterView]:
+        """Yield the records of an ingestion that its receiver refused."""
+        following: str | None = f"/api/ingestions/{ingestion_id}/dead-letters"
+        while following is not None:
+            page = DeadLetterList.model_validate_json(self._ask("GET", following))
+            yield from page.dead_letters
+            following = page.next
 
     def cancel(self, ingestion_id: str) -> IngestionView:
         """Ask for an ingestion to be aborted."""

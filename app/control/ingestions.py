@@ -12,7 +12,7 @@ from app.domain.budget import ChunkLimits
 from app.domain.errors import NotAllowed, NotReady, SourceCode, SourceError
 from app.domain.identity import IngestionId, file_id_of
 from app.domain.ingestion import Fingerprint, Ingestion, State
-from app.ports import CallbackPolicy, Catalog, Clock, Sources, Submitted
+from app.ports import CallbackPolicy, Catalog, Clock, DeadLetterPage, Sources, Submitted
 
 FINGERPRINT_S_MAX = 20.0
 """A source that has not shown 128 KiB by then (a dead network mount) does not answer."""
@@ -129,14 +129,34 @@ class Ingestions:
 
         Raises `IngestionNotFound`, `Conflict`, or `NotAllowed` when somebody else's.
         """
-        if not caller.scope.includes(Scope.ADMIN):
-            submission = (await self._catalog.get(ingestion_id)).submission
-            if submission.caller != caller.name:
-                raise NotAllowed(
-                    "another caller submitted this ingestion",
-                    remedy=f"Ask with a key of that caller, or with one of scope {Scope.ADMIN}.",
-                )
+        await self._check_own(ingestion_id, caller)
         return self._snapshot(await self._catalog.request_cancel(ingestion_id))
+
+    async def dead_letters(
+        self,
+        ingestion_id: IngestionId,
+        *,
+        caller: Caller,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> DeadLetterPage:
+        """Return records that the receiver refused, in their order.
+
+        Raises `IngestionNotFound`, `CursorInvalid`, or `NotAllowed` when somebody else's: they
+        are what its file holds.
+        """
+        await self._check_own(ingestion_id, caller)
+        return await self._catalog.dead_letters(ingestion_id, limit=limit, cursor=cursor)
+
+    async def _check_own(self, ingestion_id: IngestionId, caller: Caller) -> None:
+        if caller.scope.includes(Scope.ADMIN):
+            return
+        submission = (await self._catalog.get(ingestion_id)).submission
+        if submission.caller != caller.name:
+            raise NotAllowed(
+                "another caller submitted this ingestion",
+                remedy=f"Ask with a key of that caller, or with one of scope {Scope.ADMIN}.",
+            )
 
     async def ready(self) -> None:
         """Raise `StoreError` or `NotReady` (`DiskLow`) when work cannot be taken."""

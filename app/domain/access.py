@@ -12,10 +12,10 @@ class Scope(StrEnum):
     """Look at ingestions."""
 
     INGEST = "ingest"
-    """Submit files, and cancel what it submitted itself."""
+    """Submit files; cancel what it submitted itself, and see the records refused of it."""
 
     ADMIN = "admin"
-    """Cancel whatever there is."""
+    """Do so with whatever there is."""
 
     def includes(self, other: "Scope") -> bool:
         """Tell whether this scope allows all that ``other`` does."""

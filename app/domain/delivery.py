@@ -23,6 +23,21 @@ CHECKSUM_RESENDS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A record that the receiver acknowledged but refused, and why. Contract 5.3."""
+
+    index: int
+    """0-based in the chunk."""
+
+    code: str = ""
+    message: str = ""
+    path: str = ""
+    """What in the record is wrong, in the receiver's own notation."""
+
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An HTTP response, read as far as the contract gives it a meaning."""
 
@@ -41,11 +56,8 @@ class Answer:
     checksum: str | None = None
     next_chunk: int | None = None
     accepted: int | None = None
-    rejected: int = 0
-    """Records the receiver acknowledged but refused."""
-
-    rejected_last: int = -1
-    """The highest index among them; -1 when there are none."""
+    rejected: tuple[Rejection, ...] = ()
+    """In the order of their index; no two have the same."""
 
     duplicate: bool = False
     chain: str | None = None
@@ -147,7 +159,7 @@ Sent: TypeAlias = ChunkSent | CompletedSent
 class Commit:
     """Record the ack and move on."""
 
-    rejected: int = 0
+    rejected: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +238,9 @@ class RetryPolicy:
 
     rewinds_max: int = 3
     """Rewinds without progress before a person is asked."""
+
+    rejected_max: int = 10_000
+    """Records of one ingestion that its receiver may refuse before a person is asked."""
 
     def backoff_s(self, attempt: int, *, jitter: float) -> float:
         """Seconds to wait after ``attempt`` (1-based). ``jitter`` is in [0, 1)."""

@@ -29,6 +29,14 @@ class ChunkAcked:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsRefused:
+    """An ACK named records that the receiver refused; they are dead letters now."""
+
+    ref: ChunkRef
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
     """A send was not acknowledged; the same bytes will be sent again."""
 
@@ -63,4 +71,12 @@ class WorkerTrouble:
     detail: str
 
 
-Event: TypeAlias = StateChanged | ChunkAcked | AttemptFailed | Rewound | ReaderLost | WorkerTrouble
+Event: TypeAlias = (
+    StateChanged
+    | ChunkAcked
+    | RecordsRefused
+    | AttemptFailed
+    | Rewound
+    | ReaderLost
+    | WorkerTrouble
+)

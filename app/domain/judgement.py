@@ -230,13 +230,11 @@ def _contradictions(answer: Answer, sent: ChunkSent) -> Iterator[str]:
     if answer.next_chunk is not None and not ref.number < answer.next_chunk <= last:
         yield f"next_chunk {answer.next_chunk}"
     if answer.accepted is not None and not answer.duplicate:
-        took = answer.accepted + answer.rejected
+        took = answer.accepted + len(answer.rejected)
         if took != ref.record_count:
             yield f"{took} records"
-    if answer.rejected > ref.record_count:
-        yield f"{answer.rejected} rejected records"
-    if answer.rejected_last >= ref.record_count:
-        yield f"rejected index {answer.rejected_last}"
+    if answer.rejected and answer.rejected[-1].index >= ref.record_count:
+        yield f"rejected index {answer.rejected[-1].index}"
 
 
 def _contradictions_of_completion(answer: Answer, sent: CompletedSent) -> Iterator[str]:

@@ -25,7 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
 from app.domain.ingestion import LIVE, Ingestion, State
-from app.pipeline.deliver import Delivery, Drained, MessageOf
+from app.pipeline.deliver import DeadLettersOf, Delivery, Drained, MessageOf
 from app.pipeline.origins import Origins, Turn
 from app.pipeline.settle import Rest, Settler, Unavailable
 from app.pipeline.slots import Slot
@@ -51,9 +51,13 @@ STORE_RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """How the contract words what a run has to say. Made of ``app/wire`` by bootstrap."""
+    """How the contract words what a run has to say, and what an ACK says of records.
+
+    Made of ``app/wire`` by bootstrap.
+    """
 
     chunk: MessageOf
+    dead_letters: DeadLettersOf
     completed: Callable[[Ingestion], Message]
     stopped: Callable[[Ingestion], Message]
 
@@ -119,6 +123,8 @@ class Run:
             ledger=crew.ledger,
             settler=self._settler,
             message_of=crew.messages.chunk,
+            dead_letters_of=crew.messages.dead_letters,
+            rejected_max=crew.policy.rejected_max,
             events=crew.events,
             clock=crew.clock,
             draining=draining,

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from app.domain.access import UNLIMITED, LiveLimits
 from app.domain.chunk import Boundary, ChunkRef, ResumePoint
+from app.domain.dead_letter import DeadLetter
 from app.domain.errors import (
     Failure,
     IdempotencyKeyReused,
@@ -16,7 +17,7 @@ from app.domain.errors import (
 )
 from app.domain.identity import Checksum, FileId, IngestionId, file_id_of
 from app.domain.ingestion import LIVE, Fingerprint, Ingestion, State, Submission
-from app.ports import Clock, Lease, Page, SubmitStatus, Submitted
+from app.ports import Clock, DeadLetterPage, Lease, Page, SubmitStatus, Submitted
 from app.stores.changes import Changes
 from app.stores.rules import (
     CANCELLED,
@@ -38,6 +39,7 @@ from app.stores.rules import (
     decide,
     moved,
     order_of,
+    page_of_dead_letters,
     requeued,
     stale,
 )
@@ -52,8 +54,8 @@ class _Row:
     chunks: list[ChunkRef] = field(default_factory=list)
     """All that were cut; index = number."""
 
-    rejected: dict[int, int] = field(default_factory=dict)
-    """Chunk number → records the receiver refused in it."""
+    dead_letters: dict[int, Sequence[DeadLetter]] = field(default_factory=dict)
+    """Chunk number → what the receiver refused in it."""
 
     next_chunk_max: int = 0
     epoch: int = 0
@@ -162,7 +164,12 @@ class MemoryStore:
         _stage(row, ref, row.end_before(row.ingestion.progress.next_chunk))
 
     async def commit(
-        self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
+        self,
+        lease: Lease,
+        ref: ChunkRef,
+        *,
+        dead_letters: Sequence[DeadLetter] = (),
+        then_stage: ChunkRef | None = None,
     ) -> None:
         row = self._held(lease)
         number = row.ingestion.progress.next_chunk
@@ -172,7 +179,7 @@ class MemoryStore:
         check_same(content_of(row.chunks[number]), ref)
         if then_stage is not None:
             _stage(row, then_stage, ChunkEnd.of(ref))
-        row.rejected[number] = rejected
+        row.dead_letters[number] = dead_letters
         self._advance(row, to=number + 1, position=ref.position)
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
@@ -208,7 +215,7 @@ class MemoryStore:
             row.ingestion.progress,
             next_chunk=to,
             records_delivered=sum(ref.record_count for ref in acked),
-            records_rejected=sum(row.rejected.get(ref.number, 0) for ref in acked),
+            records_rejected=sum(len(row.dead_letters.get(ref.number, ())) for ref in acked),
             position=acked[-1].position if acked else 0,
             unsafe_numbers=sum(ref.unsafe_numbers for ref in acked),
             chain=row.end_before(to).chain,
@@ -340,6 +347,15 @@ class MemoryStore:
             ingestions=[row.ingestion for row in shown],
             next_cursor=cursor_of(shown[-1].order) if len(rows) > limit else None,
         )
+
+    async def dead_letters(
+        self, ingestion_id: IngestionId, *, limit: int = 50, cursor: str | None = None
+    ) -> DeadLetterPage:
+        row = self._row(ingestion_id)
+        after = -1 if cursor is None else order_of(cursor)
+        acked = range(row.ingestion.progress.next_chunk)
+        letters = (one for number in acked for one in row.dead_letters.get(number, ()))
+        return page_of_dead_letters((one for one in letters if one.record > after), limit=limit)
 
     async def request_cancel(self, ingestion_id: IngestionId) -> Ingestion:
         row = self._row(ingestion_id)

@@ -1,7 +1,7 @@
 """What every store decides alike, as pure functions over what it has stored."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from app.domain.access import LiveLimits
 from app.domain.chunk import ChunkRef
+from app.domain.dead_letter import DeadLetter
 from app.domain.errors import (
     Conflict,
     CursorInvalid,
@@ -38,7 +39,7 @@ from app.domain.ingestion import (
     State,
     Submission,
 )
-from app.ports import Lease, SubmitStatus
+from app.ports import DeadLetterPage, Lease, SubmitStatus
 
 CANCELLED = Failure(code="CANCELLED", message="cancelled on request")
 """Why an ingestion is ABORTED that nobody worked on when it was cancelled."""
@@ -371,3 +372,19 @@ def order_of(cursor: str) -> int:
     if cursor_of(order) != cursor or order > ORDER_MAX:
         raise CursorInvalid(cursor)
     return order
+
+
+DEAD_LETTERS_BYTES_MAX = 4 * 1024 * 1024
+"""Of the records on a page. One that is larger alone has a page of its own."""
+
+
+def page_of_dead_letters(dead_letters: Iterable[DeadLetter], *, limit: int) -> DeadLetterPage:
+    """Take the first of them for a page, as few as needed."""
+    shown: list[DeadLetter] = []
+    size = 0
+    for one in dead_letters:
+        size += len(one.content)
+        if shown and (len(shown) == limit or size > DEAD_LETTERS_BYTES_MAX):
+            return DeadLetterPage(dead_letters=shown, next_cursor=cursor_of(shown[-1].record))
+        shown.append(one)
+    return DeadLetterPage(dead_letters=shown, next_cursor=None)

@@ -14,6 +14,7 @@ from app.domain.events import (
     ChunkAcked,
     Event,
     ReaderLost,
+    RecordsRefused,
     Rewound,
     StateChanged,
     WorkerTrouble,
@@ -41,7 +42,7 @@ def _level(event: Event) -> int:
             return logging.DEBUG
         case StateChanged(failure=failure):
             return logging.INFO if failure is None else logging.WARNING
-        case AttemptFailed() | Rewound() | ReaderLost():
+        case AttemptFailed() | RecordsRefused() | Rewound() | ReaderLost():
             return logging.WARNING
         case WorkerTrouble():
             return logging.ERROR

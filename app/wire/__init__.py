@@ -6,5 +6,6 @@ receiver written in Python needs.
 """
 
 from app.wire.bodies import chunk_message, completed_message, stopped_message
+from app.wire.records import dead_letters
 
-__all__ = ["chunk_message", "completed_message", "stopped_message"]
+__all__ = ["chunk_message", "completed_message", "dead_letters", "stopped_message"]

@@ -7,14 +7,13 @@ ACK is simply not one.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 import orjson
 
-from app.domain.delivery import Answer
+from app.domain.delivery import Answer, Rejection
 
 EXCERPT_BYTES = 2048
 """How much of an answer is kept for a person. Contract 7.1."""
@@ -51,7 +50,6 @@ def read_answer(
     problem = status >= 400 or named.get(b"content-type", "").startswith(_PROBLEM)
     error, message = _refusal(members, problem=problem)
     evidence = _Evidence(members)
-    rejected = evidence.rejected()
     ack = members.get("ack")
     return Answer(
         status=status,
@@ -64,8 +62,7 @@ def read_answer(
         checksum=evidence.text("checksum"),
         next_chunk=evidence.count("next_chunk"),
         accepted=evidence.count("accepted"),
-        rejected=len(rejected),
-        rejected_last=max(rejected, default=-1),
+        rejected=evidence.rejected(),
         duplicate=evidence.flag("duplicate"),
         chain=evidence.text("chain"),
         retry_after_s=_retry_after_s(named, now),
@@ -166,19 +163,34 @@ class _Evidence:
             self.faults.append(f"{name} is not true or false")
         return value is True
 
-    def rejected(self) -> AbstractSet[int]:
+    def rejected(self) -> tuple[Rejection, ...]:
         """Return which records were refused, by their index in the chunk. Contract 5.3."""
         value = self._members.get("rejected")
         if value is None:
-            return frozenset()
+            return ()
         if not isinstance(value, list):
             self.faults.append("rejected is not an array")
-            return frozenset()
-        indexes = [one.get("index") if isinstance(one, dict) else None for one in value]
-        places = {index for index in indexes if type(index) is int and index >= 0}
-        if len(places) != len(value):
+            return ()
+        named: dict[int, Rejection] = {}
+        for one in value:
+            index = one.get("index") if isinstance(one, dict) else None
+            if isinstance(one, dict) and type(index) is int and index >= 0:
+                named[index] = Rejection(
+                    index=index,
+                    code=_said(one, "code", _CODE_CHARS_MAX),
+                    message=_said(one, "message", _MESSAGE_CHARS_MAX),
+                    path=_said(one, "path", _MESSAGE_CHARS_MAX),
+                    retryable=one.get("retryable") is True,
+                )
+        if len(named) != len(value):
             self.faults.append("rejected does not name each record once by its index")
-        return places
+        return tuple(named[index] for index in sorted(named))
+
+
+def _said(members: Mapping[str, _Json], name: str, characters_max: int) -> str:
+    """Return what is for a person to read; empty when it is no text."""
+    value = members.get(name)
+    return value[:characters_max] if isinstance(value, str) else ""
 
 
 def _retry_after_s(headers: Mapping[bytes, str], now: datetime) -> float | None:

@@ -5,7 +5,7 @@ from itertools import islice
 from app.domain.chunk import Boundary, ChunkRef
 from app.domain.errors import Failure
 from app.ports import Lease, Ledger
-from tests.support.builders import chunk_refs
+from tests.support.builders import chunk_refs, dead_letters_of
 
 DOWN = Failure(code="CONNECTION_FAILED", message="nobody listens", resumable=True)
 
@@ -13,7 +13,7 @@ DOWN = Failure(code="CONNECTION_FAILED", message="nobody listens", resumable=Tru
 async def ack(ledger: Ledger, lease: Lease, *refs: ChunkRef, rejected: int = 0) -> None:
     for ref in refs:
         await ledger.stage(lease, ref)
-        await ledger.commit(lease, ref, rejected=rejected)
+        await ledger.commit(lease, ref, dead_letters=dead_letters_of(ref, rejected))
 
 
 def first(count: int) -> list[ChunkRef]:

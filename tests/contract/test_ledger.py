@@ -12,7 +12,7 @@ from app.domain.identity import IngestionId
 from app.domain.ingestion import LIVE, State
 from app.ports import Lease, Ledger
 from tests.contract.steps import DOWN, ack, first
-from tests.support.builders import INGESTION, LONG_AGO, a_submission
+from tests.support.builders import INGESTION, LONG_AGO, a_submission, dead_letters_of
 from tests.support.stores import OpenStore
 
 # ---- claim, release
@@ -87,7 +87,7 @@ WRITES: dict[str, Write] = {
     "stage": lambda ledger, lease: ledger.stage(lease, _NEXT[1]),
     "commit": lambda ledger, lease: ledger.commit(lease, _NEXT[1]),
     "commit and stage": lambda ledger, lease: ledger.commit(
-        lease, _NEXT[1], rejected=1, then_stage=_NEXT[2]
+        lease, _NEXT[1], dead_letters=dead_letters_of(_NEXT[1], 1), then_stage=_NEXT[2]
     ),
     "rewind": lambda ledger, lease: ledger.rewind(lease, to=0),
     "fast_forward": lambda ledger, lease: ledger.fast_forward(lease, to=2),

@@ -9,7 +9,7 @@ from app.domain.errors import Failure, OutOfOrder, StaleLease
 from app.domain.ingestion import LIVE, MOVES, State
 from app.ports import Lease
 from tests.contract.steps import DOWN, ack, boundary, first
-from tests.support.builders import INGESTION, LONG_AGO, a_chunk_ref
+from tests.support.builders import INGESTION, LONG_AGO, a_chunk_ref, dead_letters_of
 from tests.support.stores import OpenStore
 
 # ---- rewind, fast forward
@@ -40,7 +40,8 @@ async def test_chunks_are_acked_again_after_a_rewind(store: OpenStore, lease: Le
     await store.ledger.rewind(lease, to=0)
     await store.ledger.stage(lease, refs[0])
     for ref, following in pairwise(refs):
-        await store.ledger.commit(lease, ref, rejected=1, then_stage=following)
+        dead_letters = dead_letters_of(ref, 1)
+        await store.ledger.commit(lease, ref, dead_letters=dead_letters, then_stage=following)
 
     assert (await store.catalog.get(INGESTION)).progress == replace(before, rewinds=1)
 

@@ -28,7 +28,13 @@ from app.ports import Lease, Ledger
 from app.stores.memory import MemoryStore
 from app.stores.rules import stale
 from app.stores.sqlite import SqliteStore
-from tests.support.builders import INGESTION, a_chunk_ref, a_fingerprint, a_submission
+from tests.support.builders import (
+    INGESTION,
+    a_chunk_ref,
+    a_fingerprint,
+    a_submission,
+    dead_letters_of,
+)
 from tests.support.clocks import ManualClock
 from tests.support.stores import OpenStore
 
@@ -278,7 +284,9 @@ class StoresAgree(RuleBasedStateMachine):
             which,
             epoch,
             whose,
-            lambda ledger, lease: ledger.commit(lease, ref, rejected=rejected, then_stage=then),
+            lambda ledger, lease: ledger.commit(
+                lease, ref, dead_letters=dead_letters_of(ref, rejected), then_stage=then
+            ),
         )
 
     @rule(which=WHICH, rejected=st.integers(0, 1))
@@ -286,7 +294,12 @@ class StoresAgree(RuleBasedStateMachine):
         ref = self.chunk(self.ingestion(which), 0, "as cut")
         self.write(which, 0, True, lambda ledger, lease: ledger.stage(lease, ref))
         self.write(
-            which, 0, True, lambda ledger, lease: ledger.commit(lease, ref, rejected=rejected)
+            which,
+            0,
+            True,
+            lambda ledger, lease: ledger.commit(
+                lease, ref, dead_letters=dead_letters_of(ref, rejected)
+            ),
         )
 
     @rule(which=WHICH, epoch=LEASES, whose=WHOSE, to=NUMBERS)
@@ -342,6 +355,7 @@ class StoresAgree(RuleBasedStateMachine):
             assert self._runner.run(service.store.ledger.cancel_requests()) == own
         for ingestion_id in self._memory._rows:
             self.both(lambda store, id_=ingestion_id: store.ledger.resume_point(id_))  # type: ignore[misc]
+            self.both(lambda store, id_=ingestion_id: store.catalog.dead_letters(id_))  # type: ignore[misc]
         for number in range(4):
             self.both(lambda store, n=number: store.ledger.chain_before(INGESTION, n))  # type: ignore[misc]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, TypeAlias
+from zlib import crc32
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -49,6 +50,11 @@ class Letter:
         self.number = members.get("chunk_number", members.get("total_chunks", -1))
         is_chunk = self.kind == CHUNK
         self.text = f"chunk {self.number}" if is_chunk else self.kind.removeprefix("ingestion.")
+
+
+def refused(record: bytes, picky: int) -> bool:
+    """Tell whether a receiver that is picky refuses a record. Always the same."""
+    return picky > 0 and crc32(record) % picky == 0
 
 
 def opened(body: bytes) -> Letter:
@@ -121,6 +127,8 @@ class Book:
 
     def __init__(self, accuse: Callable[[str, str], None]) -> None:
         self._accuse = accuse
+        self.picky = 0
+        """Of how many records the receiver refuses one; 0: takes all."""
         self.shelves: dict[str, Shelf] = {}
         self._letters: dict[bytes, Letter] = {}
         self._on_the_wire: dict[tuple[str, str], int] = {}
@@ -259,7 +267,8 @@ class Book:
         if shelf.closed:
             return {"ack": False, "error": "INGESTION_CLOSED"}
         if number < following and not refuses_duplicates:
-            return {"ack": True, "duplicate": True, "next_chunk": following}
+            refusals = self._refusals(letter, shelf)
+            return {"ack": True, "duplicate": True, "next_chunk": following, **refusals}
         if number != following:
             return {
                 "ack": False,
@@ -286,7 +295,18 @@ class Book:
             "next_chunk": number + 1,
             "accepted": members["record_count"],
             "duplicate": False,
+            **self._refusals(letter, shelf),
         }
+
+    def _refusals(self, letter: Letter, shelf: Shelf) -> Answer:
+        """Name the records that are refused, as 5.3 has it; also of a duplicate."""
+        start, count = letter.members["record_offset"], letter.members["record_count"]
+        records = shelf.truth[start : start + count]
+        places = [i for i, record in enumerate(records) if refused(record, self.picky)]
+        if not places:
+            return {}
+        named = [{"index": place, "code": "PICKY"} for place in places]
+        return {"accepted": count - len(named), "rejected": named}
 
     def _completion(self, letter: Letter, shelf: Shelf) -> Answer:
         members, following = letter.members, len(shelf.chains)
@@ -346,6 +366,19 @@ class Book:
             shelf.finished = True
             if not shelf.completion_heard:
                 self._accuse("I6", "COMPLETED was stored before its ACK was heard")
+
+    def buried(
+        self, ingestion_id: str, write: str, *, counted: int, kept: Sequence[tuple[int, bytes]]
+    ) -> None:
+        """Look at the dead letters after a write: those of every chunk that is progress."""
+        shelf = self.shelves[ingestion_id]
+        _, end = shelf.committed.get(shelf.reached - 1, ("", 0))
+        taken = enumerate(shelf.truth[:end])
+        right = [(place, record) for place, record in taken if refused(record, self.picky)]
+        if (counted, kept) != (len(right), right) and not shelf.rewritten:
+            self._accuse(
+                "I1", f"{write}: {counted} refused records count, {kept} are kept, of {right}"
+            )
 
     # ---- at the end
 

@@ -43,7 +43,7 @@ class Defect:
 
 
 _SETTLE = "verdict, sends = await self._settler.settle("
-_COMMIT = "await self._ledger.commit(lease, ref, rejected=verdict.rejected, then_stage=then_stage)"
+_COMMIT = "await self._ledger.commit(lease, ref, dead_letters=dead_letters, then_stage=then_stage)"
 _STAGE = "await self._ledger.stage(lease, ref)"
 _REPLACE = "__import__('dataclasses').replace"
 

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from app.domain.chunk import ChunkRef, ResumePoint
+from app.domain.dead_letter import DeadLetter
 from app.domain.errors import Failure, StoreUnavailable
 from app.domain.identity import Checksum, IngestionId
 from app.domain.ingestion import Ingestion, State
@@ -178,12 +179,19 @@ class Disk:
         await self._write("stage", lease, lambda: self.hold.ledger.stage(lease, ref))
 
     async def commit(
-        self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
+        self,
+        lease: Lease,
+        ref: ChunkRef,
+        *,
+        dead_letters: Sequence[DeadLetter] = (),
+        then_stage: ChunkRef | None = None,
     ) -> None:
         await self._write(
             "commit",
             lease,
-            lambda: self.hold.ledger.commit(lease, ref, rejected=rejected, then_stage=then_stage),
+            lambda: self.hold.ledger.commit(
+                lease, ref, dead_letters=dead_letters, then_stage=then_stage
+            ),
         )
 
     async def rewind(self, lease: Lease, *, to: int) -> None:

@@ -162,6 +162,7 @@ def service(
         policy=POLICY,
         messages=Messages(
             chunk=wire.chunk_message,
+            dead_letters=wire.dead_letters,
             completed=wire.completed_message,
             stopped=wire.stopped_message,
         ),

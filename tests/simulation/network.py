@@ -81,6 +81,9 @@ class Manners:
     refuses_duplicates: bool = False
     """Answers a chunk that it has with the one it expects, and its chain (8.2)."""
 
+    picky: int = 0
+    """Of how many records it refuses one by name (5.3); 0: takes all."""
+
     faults: tuple[str, ...] = ()
     rate: float = 0.0
     """How many of the messages meet one of the faults, 0 … 1."""

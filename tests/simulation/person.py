@@ -130,9 +130,11 @@ class Person:
         if self._world.outside.tracing:
             text = f"{process} wrote {ingestion_id[:6]} {write}; chunk {reached} is next"
             self._world.note(text)
-        self._world.book.written(
-            ingestion_id, write, reached=reached, delivered=delivered, state=state
-        )
+        book = self._world.book
+        book.written(ingestion_id, write, reached=reached, delivered=delivered, state=state)
+        if book.picky:
+            counted, kept = self._hold.dead_letters(ingestion_id)
+            book.buried(ingestion_id, write, counted=counted, kept=kept)
         if state != self.states[ingestion_id]:
             polite = self._callbacks[self._file_of[ingestion_id].path] == POLITE_CALLBACK
             # A process that was frozen may have missed an answer.

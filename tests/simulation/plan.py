@@ -71,6 +71,9 @@ def planned(seed: int, *, sqlite: bool = False) -> Plan:
         # Later, or it would be done before anybody gave up the first receiver.
         plan.begins_s = [0.0] * len(plan.files) + [random.uniform(0.0, plan.ends_s)]
         _add(plan, random, a_file(random, f"file{len(plan.files)}"))
+    # Who says no more than ``ack``, or answers what it has with where it is, cannot name any.
+    if not (plan.manners.basic or plan.manners.refuses_duplicates):
+        plan.manners.picky = random.choice((0, 0, 1, 2, 4))
     return plan
 
 

@@ -21,7 +21,7 @@ from app.stores.sqlite.connection import Connection
 from app.stores.sqlite.ledger import SqliteLedger
 from app.stores.sqlite.workers import Worker
 from tests.simulation.database import Database, database
-from tests.simulation.virtual import Time
+from tests.simulation.virtual import Time, at_once
 
 LEASE_S = 30.0
 
@@ -34,6 +34,9 @@ class Hold(Protocol):
 
     def standing(self, ingestion_id: IngestionId) -> tuple[str, int, int]:
         """Return state, next chunk and records delivered as they are on disk."""
+
+    def dead_letters(self, ingestion_id: IngestionId) -> tuple[int, list[tuple[int, bytes]]]:
+        """Return how many records count as refused, and which are kept, with their places."""
 
     def staged(self, ingestion_id: IngestionId) -> bool:
         """Tell whether a chunk was cut and is not acknowledged."""
@@ -94,6 +97,12 @@ class MemoryHold:
         ingestion = self._rows.store._rows[ingestion_id].ingestion
         progress = ingestion.progress
         return ingestion.state, progress.next_chunk, progress.records_delivered
+
+    def dead_letters(self, ingestion_id: IngestionId) -> tuple[int, list[tuple[int, bytes]]]:
+        store = self._rows.store
+        page = at_once(store.dead_letters(ingestion_id, limit=1_000))
+        counted = store._rows[ingestion_id].ingestion.progress.records_rejected
+        return counted, [(one.record, one.content) for one in page.dead_letters]
 
     def staged(self, ingestion_id: IngestionId) -> bool:
         row = self._rows.store._rows[ingestion_id]
@@ -180,6 +189,19 @@ class SqliteHold:
             (ingestion_id,),
         ).fetchone()
         return row["state"], row["next_chunk"], row["records_delivered"]
+
+    def dead_letters(self, ingestion_id: IngestionId) -> tuple[int, list[tuple[int, bytes]]]:
+        rows = self._reader.db.execute(
+            """
+            SELECT record, content, records_rejected
+              FROM ingestions LEFT JOIN dead_letters
+                ON ingestion_id = id AND chunk_number < next_chunk
+             WHERE id = ? ORDER BY record
+            """,
+            (ingestion_id,),
+        ).fetchall()
+        found = [(row["record"], row["content"]) for row in rows if row["record"] is not None]
+        return rows[0]["records_rejected"], found
 
     def staged(self, ingestion_id: IngestionId) -> bool:
         row = self._reader.db.execute(

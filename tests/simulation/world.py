@@ -31,6 +31,7 @@ class World:
         self.time = Time()
         self.clock = VirtualClock(self.time)
         self.book = Book(self.accuse)
+        self.book.picky = plan.manners.picky
         self.outside = Outside(
             book=self.book,
             manners=plan.manners,

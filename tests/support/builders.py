@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from app.domain.budget import ChunkLimits
 from app.domain.chunk import ChunkRef, Cursor
+from app.domain.dead_letter import DeadLetter
 from app.domain.identity import (
     FIRST_VERSION,
     Checksum,
@@ -77,6 +78,22 @@ def an_ingestion(
         created_at=LONG_AGO,
         updated_at=LONG_AGO,
     )
+
+
+def dead_letters_of(ref: ChunkRef, count: int) -> list[DeadLetter]:
+    """Return the first ``count`` records of a chunk as refused."""
+    return [
+        DeadLetter(
+            record=record,
+            chunk_number=ref.number,
+            content=b'{"n":%d.00,"text":"\xe2\x98\x95"}' % record,
+            code="INVALID",
+            message=f"record {record} is not welcome",
+            path="/n",
+            retryable=record % 2 == 1,
+        )
+        for record in range(ref.record_start, ref.record_start + count)
+    ]
 
 
 def a_chunk_ref(

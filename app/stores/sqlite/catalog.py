@@ -11,7 +11,7 @@ from app.domain.access import UNLIMITED, LiveLimits
 from app.domain.errors import IdempotencyKeyReused, IngestionNotFound
 from app.domain.identity import FileId, IngestionId, file_id_of
 from app.domain.ingestion import Fingerprint, Ingestion, State, Submission
-from app.ports import Clock, Page, SubmitStatus, Submitted
+from app.ports import Clock, DeadLetterPage, Page, SubmitStatus, Submitted
 from app.stores.changes import Changes
 from app.stores.rules import (
     CANCELLED,
@@ -29,6 +29,7 @@ from app.stores.rules import (
     order_of,
     requeued,
 )
+from app.stores.sqlite import dead_letters as refused
 from app.stores.sqlite.connection import Connection
 from app.stores.sqlite.rows import (
     INSERT_INGESTION,
@@ -185,6 +186,15 @@ class SqliteCatalog:
             ingestions=[ingestion_of(row) for row in shown],
             next_cursor=cursor_of(shown[-1]["created_order"]) if more else None,
         )
+
+    async def dead_letters(
+        self, ingestion_id: IngestionId, *, limit: int = 50, cursor: str | None = None
+    ) -> DeadLetterPage:
+        def work(db: sqlite3.Connection) -> DeadLetterPage:
+            _get(db, ingestion_id)
+            return refused.page(db, ingestion_id, limit=limit, cursor=cursor)
+
+        return await self._reader.read(work)
 
     async def request_cancel(self, ingestion_id: IngestionId) -> Ingestion:
         try:

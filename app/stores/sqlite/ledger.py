@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.chunk import ChunkRef, ResumePoint
+from app.domain.dead_letter import DeadLetter
 from app.domain.errors import Failure, OutOfOrder
 from app.domain.identity import Checksum, IngestionId, chain_start
 from app.domain.ingestion import Ingestion, State
@@ -20,6 +21,7 @@ from app.stores.rules import (
     moved,
     stale,
 )
+from app.stores.sqlite import dead_letters as refused
 from app.stores.sqlite.chunks import (
     CONTENT_COLUMNS,
     cut_end,
@@ -63,7 +65,7 @@ _TAKE = """
 _HELD = "SELECT * FROM ingestions WHERE id = ? AND lease_epoch = ? AND lease_owner = ?"
 
 _STAGED = f"""
-    SELECT next_chunk, {CONTENT_COLUMNS}
+    SELECT next_chunk, rejected, {CONTENT_COLUMNS}
       FROM ingestions
       LEFT JOIN chunks ON ingestion_id = id AND number = next_chunk
      WHERE id = ? AND lease_epoch = ? AND lease_owner = ?
@@ -232,11 +234,16 @@ class SqliteLedger:
         await self._writer.write_soon(work)
 
     async def commit(
-        self, lease: Lease, ref: ChunkRef, *, rejected: int = 0, then_stage: ChunkRef | None = None
+        self,
+        lease: Lease,
+        ref: ChunkRef,
+        *,
+        dead_letters: Sequence[DeadLetter] = (),
+        then_stage: ChunkRef | None = None,
     ) -> None:
         def work(db: sqlite3.Connection) -> None:
             now = self._now()
-            next_chunk, *staged = self._held(db, lease, _STAGED)
+            next_chunk, rejected_before, *staged = self._held(db, lease, _STAGED)
             is_next = (ref.ingestion_id, ref.number) == (lease.ingestion_id, next_chunk)
             if staged[0] is None or not is_next:
                 raise OutOfOrder(f"chunk {ref.chunk_id} is not staged as the next one")
@@ -245,7 +252,7 @@ class SqliteLedger:
                 "id": ref.ingestion_id,
                 "number": ref.number,
                 "records": ref.record_count,
-                "rejected": rejected,
+                "rejected": len(dead_letters),
                 "unsafe": ref.unsafe_numbers,
                 "position": ref.position,
                 "chain": ref.chain,
@@ -254,10 +261,13 @@ class SqliteLedger:
             db.execute(_ACK, acked)
             # Invariant 1: position and counts move here, in one statement.
             db.execute(_ADVANCE, acked)
+            if dead_letters or rejected_before:
+                refused.replace(db, ref, dead_letters)
             if then_stage is not None:
                 stage(db, then_stage, ChunkEnd.of(ref), now=now)
 
-        await self._writer.write_soon(work)
+        # Records may be large: the event loop does only what is small.
+        await (self._writer.write if dead_letters else self._writer.write_soon)(work)
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
         def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:

@@ -18,6 +18,7 @@ from app.domain.delivery import (
     HoldBack,
     NoAnswer,
     Pause,
+    Rejection,
     Reply,
     Resend,
     RetryPolicy,
@@ -61,6 +62,10 @@ def refusal(error: str, status: int = 200, **more: object) -> Answer:
 ACK = Answer(status=200, ack=True)
 
 
+def refused(*indexes: int) -> tuple[Rejection, ...]:
+    return tuple(Rejection(index=index) for index in indexes)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -68,7 +73,8 @@ ACK = Answer(status=200, ack=True)
         replace(ACK, status=299),
         replace(ACK, chunk_id=REF.chunk_id, chunk_number=4, checksum=REF.checksum, next_chunk=5),
         replace(ACK, accepted=10),
-        replace(ACK, accepted=9, rejected=1, rejected_last=9),
+        replace(ACK, accepted=9, rejected=refused(9)),
+        replace(ACK, accepted=0, rejected=refused(*range(10))),
         replace(ACK, duplicate=True, next_chunk=6),
         replace(ACK, duplicate=True, accepted=0),
     ],
@@ -88,11 +94,11 @@ def test_an_ack_whose_evidence_agrees_is_a_commit(answer: Answer) -> None:
         replace(ACK, duplicate=True, next_chunk=7),
         replace(ACK, duplicate=True, next_chunk=4),
         replace(ACK, accepted=9),
-        replace(ACK, accepted=10, rejected=1),
-        replace(ACK, rejected=11),
-        replace(ACK, rejected=1, rejected_last=10),
-        replace(ACK, accepted=9, rejected=1, rejected_last=10),
-        replace(ACK, duplicate=True, rejected=1, rejected_last=10),
+        replace(ACK, accepted=10, rejected=refused(0)),
+        replace(ACK, rejected=refused(*range(11))),
+        replace(ACK, rejected=refused(10)),
+        replace(ACK, accepted=9, rejected=refused(10)),
+        replace(ACK, duplicate=True, rejected=refused(10)),
         replace(ACK, malformed="chunk_number is not an integer"),
     ],
 )

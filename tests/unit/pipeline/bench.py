@@ -118,6 +118,7 @@ class Bench:
             policy=self.policy,
             messages=Messages(
                 chunk=wire.chunk_message,
+                dead_letters=wire.dead_letters,
                 completed=wire.completed_message,
                 stopped=wire.stopped_message,
             ),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.delivery import Answer
+from app.domain.delivery import Answer, Rejection
 from app.wire.answer import EXCERPT_BYTES, read_answer
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -87,8 +87,8 @@ def test_the_evidence_of_an_ack_is_read() -> None:
     }
     answer = read(orjson.dumps(body), Date="Sun, 01 Mar 2026 12:00:00 GMT")
     assert (answer.chunk_id, answer.chunk_number, answer.next_chunk) == ("i:4", 4, 5)
-    assert (answer.accepted, answer.rejected, answer.duplicate) == (998, 2, True)
-    assert answer.rejected_last == 17
+    assert (answer.accepted, answer.duplicate) == (998, True)
+    assert answer.rejected == (Rejection(index=0, code="X"), Rejection(index=17))
     assert (answer.checksum, answer.chain) == ("c" * 64, "d" * 64)
     assert answer.date == "Sun, 01 Mar 2026 12:00:00 GMT"
     assert answer.malformed == ""
@@ -130,10 +130,24 @@ def test_evidence_of_the_wrong_kind_is_named(member: str, complaint: str) -> Non
     assert answer.malformed == complaint
 
 
+def test_what_is_said_of_a_refused_record_is_read_as_far_as_it_is_text() -> None:
+    """Contract 5.3: only the index is evidence, the rest is for a person."""
+    rejected = [
+        {"index": 5, "code": 7, "message": None, "path": ["ean"], "retryable": "yes"},
+        {"index": 2, "code": "C" * 200, "message": "m" * 3000, "path": "/ean", "retryable": True},
+    ]
+    answer = read(orjson.dumps({"ack": True, "rejected": rejected}))
+    assert answer.malformed == ""
+    assert answer.rejected == (
+        Rejection(index=2, code="C" * 100, message="m" * 2000, path="/ean", retryable=True),
+        Rejection(index=5),
+    )
+
+
 def test_null_is_as_good_as_absent() -> None:
     names = ("error", "chunk_id", "next_chunk", "accepted", "rejected", "duplicate", "chain")
     answer = read(orjson.dumps({"ack": True, **dict.fromkeys(names)}))
-    assert (answer.malformed, answer.error, answer.rejected) == ("", None, 0)
+    assert (answer.malformed, answer.error, answer.rejected) == ("", None, ())
 
 
 @pytest.mark.parametrize(

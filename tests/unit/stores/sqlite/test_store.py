@@ -13,7 +13,14 @@ from app.domain.errors import SchemaTooNew, StaleLease, StoreError, StoreUnavail
 from app.domain.ingestion import State
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite.schema import VERSION
-from tests.support.builders import INGESTION, a_chunk_ref, a_fingerprint, a_submission, chunk_refs
+from tests.support.builders import (
+    INGESTION,
+    a_chunk_ref,
+    a_fingerprint,
+    a_submission,
+    chunk_refs,
+    dead_letters_of,
+)
 from tests.support.clocks import ManualClock
 
 
@@ -95,13 +102,15 @@ async def test_everything_is_there_after_reopening(machine: Machine) -> None:
         [(lease, _)] = await store.ledger.claim(limit=1)
         await store.ledger.detected(lease, {"encoding": "utf-8"})
         await store.ledger.stage(lease, zero)
-        await store.ledger.commit(lease, zero, rejected=1, then_stage=one)
+        dead_letters = dead_letters_of(zero, 1)
+        await store.ledger.commit(lease, zero, dead_letters=dead_letters, then_stage=one)
         await store.ledger.move(lease, State.WAITING)
         before = await store.catalog.get(INGESTION)
         point = await store.ledger.resume_point(INGESTION)
 
     async with machine.open() as store:
         assert await store.catalog.get(INGESTION) == before
+        assert (await store.catalog.dead_letters(INGESTION)).dead_letters == dead_letters
         assert await store.ledger.resume_point(INGESTION) == point
         [(again, claimed)] = await store.ledger.claim(limit=1)
         assert (claimed.state, again.epoch) == (State.WAITING, 2)
