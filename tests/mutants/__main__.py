@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from os import cpu_count, nice
 
-from tests.mutants.defects import DEFECTS, LISTED_MAX, NO_PLACE
+from tests.mutants.defects import DEFECTS, LISTED_MAX
 from tests.mutants.planting import ROOT, Defect, NoPlace, places
 from tests.mutants.trial import GREEN, Trial, try_out
 
@@ -34,32 +34,25 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=min(2, cpu_count() or 1))
     asked = parser.parse_args()
     defects = [d for d in DEFECTS if not asked.only or d.number in asked.only]
-    waiting = {n: name for n, name in NO_PLACE.items() if not asked.only or n in asked.only}
-    if not defects and not waiting:
+    if not defects:
         parser.error("there are no such defects")
     nice(5)
-    return _try_all(defects, waiting, ALL_TESTS if asked.all_tests else (), asked.workers)
+    return _try_all(defects, ALL_TESTS if asked.all_tests else (), asked.workers)
 
 
-def _try_all(
-    defects: Sequence[Defect], waiting: dict[int, str], tests: Sequence[str], workers: int
-) -> int:
+def _try_all(defects: Sequence[Defect], tests: Sequence[str], workers: int) -> int:
     began = time.monotonic()
     missed: list[Defect] = []
-    sound = True
     with ThreadPoolExecutor(workers) as pool:
         # The same tests without a defect: otherwise nobody knows what made them red.
         selected = tests or tuple(dict.fromkeys(test for d in defects for test in d.tests))
-        control = pool.submit(try_out, None, selected, to_the_end=True) if defects else None
+        control = pool.submit(try_out, None, selected, to_the_end=True)
         trials = pool.map(partial(_attempt, tests=tests), defects)
         for defect, trial in zip(defects, trials, strict=True):
             if not _told(defect, trial):
                 missed.append(defect)
-        if control is not None:
-            sound = _is_sound(control.result())
-    for number, name in waiting.items():
-        print(f"{number:>3}  NO PLACE YET       {name}")
-    print(summary(defects, missed, waiting))
+        sound = _is_sound(control.result())
+    print(summary(defects, missed))
     print(f"{len(defects)} forms, {workers} at a time, {time.monotonic() - began:,.0f} s")
     return 0 if sound and not missed else 1
 
@@ -102,7 +95,7 @@ def _end_of(trial: Trial) -> str:
     return "\n".join(f"     | {line}" for line in trial.output.splitlines()[-OUTPUT_LINES:])
 
 
-def summary(defects: Sequence[Defect], missed: Sequence[Defect], waiting: dict[int, str]) -> str:
+def summary(defects: Sequence[Defect], missed: Sequence[Defect]) -> str:
     """Count by number: a defect is caught when each of its forms is."""
     planted = {defect.number for defect in defects}
     caught = planted - {defect.number for defect in missed}
@@ -110,8 +103,6 @@ def summary(defects: Sequence[Defect], missed: Sequence[Defect], waiting: dict[i
     parts = []
     if listed:
         parts.append(f"{len(caught & listed)} of {len(listed)} caught")
-    if waiting:
-        parts.append(f"{len(waiting)} WAIT FOR DEAD LETTERS")
     if further := planted - listed:
         parts.append(f"of further ones {len(caught & further)} of {len(further)} caught")
     return "; ".join(parts)

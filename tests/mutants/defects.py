@@ -11,11 +11,5 @@ from tests.mutants.stores import STORES
 LISTED_MAX: Final = 26
 """The number of the last one that ``docs/reliability.md`` lists."""
 
-NO_PLACE: Final = {
-    22: "dead letter not durable before progress",
-    23: "dead letters not counted",
-}
-"""Those that cannot be planted, because what they would spoil does not exist yet."""
-
 DEFECTS: Final = sorted((*DELIVERY, *STORES, *BORDERS, *FURTHER), key=attrgetter("number"))
 """In the order of their numbers, some in more than one form."""

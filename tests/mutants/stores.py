@@ -15,6 +15,17 @@ _COUNT_ALONE = (
     "        (ref.record_count, ref.ingestion_id),"
 )
 
+_COUNTED_APART = f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n"
+
+_WRITTEN = "        await (self._writer.write if dead_letters else self._writer.write_soon)(work)\n"
+_BURIED = (
+    "            if dead_letters or rejected_before:\n"
+    "                refused.replace(db, ref, dead_letters)\n"
+)
+_BURIED_ALONE = (
+    "        await self._writer.write(lambda db: refused.replace(db, ref, dead_letters))\n"
+)
+
 STORES = (
     Defect(
         4,
@@ -23,11 +34,8 @@ STORES = (
             Edit(_LEDGER, _COUNT, ""),
             Edit(
                 _LEDGER,
-                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                "        await self._writer.write_soon(work)\n",
-                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                "        await self._writer.write_soon(work)\n"
-                f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n",
+                _WRITTEN,
+                _WRITTEN + _COUNTED_APART,
             ),
         ],
         [
@@ -41,15 +49,56 @@ STORES = (
             Edit(_LEDGER, _COUNT, ""),
             Edit(
                 _LEDGER,
-                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                "        await self._writer.write_soon(work)\n",
-                "                stage(db, then_stage, ChunkEnd.of(ref), now=now)\n\n"
-                f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n"
-                "        await self._writer.write_soon(work)\n",
+                _WRITTEN,
+                _COUNTED_APART + _WRITTEN,
             ),
         ],
         [
             "tests/contract/test_ledger_chunks.py::test_a_cancelled_commit_happens_as_a_whole_or_not_at_all"
+        ],
+    ),
+    Defect(
+        22,
+        "dead letter not durable before progress",
+        [Edit(_LEDGER, _BURIED, ""), Edit(_LEDGER, _WRITTEN, _WRITTEN + _BURIED_ALONE)],
+        ["tests/contract/test_dead_letters.py::test_they_are_there_as_soon_as_progress_is"],
+    ),
+    Defect(
+        22,
+        "dead letter not durable before progress: nor after it",
+        [Edit(_LEDGER, _BURIED, "")],
+        ["tests/contract/test_dead_letters.py::test_they_are_kept_to_the_last_byte"],
+    ),
+    Defect(
+        22,
+        "dead letter of an earlier ACK outlives the chunk's next one",
+        [Edit(_LEDGER, "if dead_letters or rejected_before:", "if dead_letters:")],
+        ["tests/contract/test_dead_letters.py::test_the_later_ack_of_a_chunk_replaces_them"],
+    ),
+    Defect(
+        23,
+        "dead letters not counted",
+        [Edit(_LEDGER, "           records_rejected = records_rejected + :rejected,\n", "")],
+        ["tests/contract/test_dead_letters.py::test_they_are_kept_to_the_last_byte"],
+    ),
+    Defect(
+        23,
+        "dead letters not counted: in memory",
+        [Edit(_MEMORY, "len(row.dead_letters.get(ref.number, ()))", "0")],
+        ["tests/contract/test_dead_letters.py::test_they_are_kept_to_the_last_byte"],
+    ),
+    Defect(
+        23,
+        "dead letters not counted: not again after a rewind",
+        [
+            Edit(
+                _LEDGER,
+                "COALESCE(SUM(rejected), 0),\n",
+                "0,\n",
+            )
+        ],
+        [
+            "tests/contract/test_dead_letters.py::test_those_of_chunks_that_are_taken_back_do_not_count"
         ],
     ),
     Defect(

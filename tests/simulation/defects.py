@@ -84,6 +84,20 @@ DEFECTS = (
         ],
     ),
     Defect(
+        "22 dead letter not durable before progress",
+        [
+            Edit(
+                Delivery._deliver,
+                _COMMIT,
+                "await self._ledger.commit(lease, ref, then_stage=then_stage)",
+            )
+        ],
+    ),
+    Defect(
+        "23 dead letters not counted",
+        [Edit(MemoryStore._count_again, "len(row.dead_letters.get(ref.number, ()))", "0")],
+    ),
+    Defect(
         "6 skipping a chunk when retries run out",
         [
             Edit(
