@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.plain_readings import FILE_TYPES, in_source, received, sample
+from tests.support.plain_readings import FILE_TYPES, decoded, in_source, received, sample
 from tests.support.processes import Receiver, Service, kill_now, wait_until_gone
+from tests.support.strict_book import is_refused
 from tests.support.strict_receiver import PHASES
 
 SEED = int(os.environ.get("ACKLINE_CHAOS_SEED") or random.randrange(2**32))
@@ -43,7 +44,9 @@ class Siege:
             folder, kind, records=plan.randrange(3_000, 9_000), seed=plan.randrange(99)
         )
         self.chunk = plan.randrange(50, 300)
-        self.receiver = Receiver(folder, seed=plan.randrange(2**32))
+        self.picky = plan.randrange(20, 90)
+        """The receiver refuses one record in so many by name (contract 5.3)."""
+        self.receiver = Receiver(folder, "--picky", str(self.picky), seed=plan.randrange(2**32))
         self.service = Service(folder, self.receiver.address)
         self.service.start()
         self.ingestions: list[str] = []
@@ -121,11 +124,21 @@ def test_no_kill_loses_or_doubles_a_record(tmp_path: Path, kind: str) -> None:
         for _ in range(EACH):
             siege.strike()
         ended = [siege.service.ended(one) for one in siege.ingestions]
+        dead = [siege.service.dead_letters(one["ingestion_id"]) for one in ended]
         siege.readers.update(siege.service.readers())
         assert siege.service.terminate() == 0
 
         assert [(one["state"], one["error"]) for one in ended] == [("COMPLETED", None)] * len(ended)
         expected = in_source(siege.file)
+        refused = [n for n in range(len(expected)) if is_refused(n, siege.picky)]
+        for one, letters in zip(ended, dead, strict=True):
+            assert one["counts"]["rejected_by_receiver"] == len(refused)
+            assert [(one["record"], one["message"]) for one in letters] == [
+                (n, str(n)) for n in refused
+            ]
+            assert [decoded(one["content"].encode()) for one in letters] == [
+                expected[n] for n in refused
+            ]
         with siege.receiver.reading() as book:
             assert book.anomalies() == []
             for one in ended:

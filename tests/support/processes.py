@@ -316,6 +316,16 @@ class Service:
         shown: dict[str, Any] = answer.json()
         return shown
 
+    def dead_letters(self, ingestion_id: str) -> list[dict[str, Any]]:
+        """Return all of an ingestion, page by page."""
+        found: list[dict[str, Any]] = []
+        following: str | None = f"/api/ingestions/{ingestion_id}/dead-letters?limit=7"
+        while following is not None:
+            page = self.get(following).json()
+            found += page["dead_letters"]
+            following = page["next"]
+        return found
+
     def until(self, ingestion_id: str, *states: str) -> dict[str, Any]:
         """Look again and again until the ingestion is in one of the states."""
         deadline = time.monotonic() + PATIENCE_S

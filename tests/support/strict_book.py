@@ -6,7 +6,7 @@ cut, only a kill: nothing is synced. Imports nothing of the product.
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,17 @@ _TABLES = """
 Answer = dict[str, Any]
 
 
+def is_refused(record: int, picky: int) -> bool:
+    """Tell whether a receiver refuses a record of an ingestion (0-based)."""
+    return picky > 0 and record % picky == picky - 1
+
+
 class Book:
     """One database; one user at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, picky: int = 0) -> None:
+        """Open it. Of ``picky`` records the last is refused by name (5.3); 0: none is."""
+        self._picky = picky
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
@@ -174,7 +181,8 @@ class Book:
                 self.anomaly(f"chunk {event.number} came after the ingestion was {state}")
             return {"ack": False, "error": "INGESTION_CLOSED"}
         if event.number < following:
-            return {"ack": True, "duplicate": True, "next_chunk": following}
+            known = {"duplicate": True, "next_chunk": following}
+            return {"ack": True, **known, **self._refusals(members)}
         if event.number > following:
             if following > forgot_at or forgot_at == 0:
                 self.anomaly(f"chunk {event.number} came, {following} is next")
@@ -205,7 +213,17 @@ class Book:
             "accepted": members["record_count"],
             "duplicate": False,
             "protocol": "1",
+            **self._refusals(members),
         }
+
+    def _refusals(self, members: Mapping[str, Any]) -> Answer:
+        """Name the records of a chunk that are refused: the same whenever it comes."""
+        start, count = members["record_offset"], members["record_count"]
+        places = [at for at in range(count) if is_refused(start + at, self._picky)]
+        if not places:
+            return {}
+        rejected = [{"index": at, "code": "PICKY", "message": f"{start + at}"} for at in places]
+        return {"accepted": count - len(places), "rejected": rejected}
 
     def _completion(self, event: Event) -> Answer:
         members, identity = event.members, event.ingestion_id

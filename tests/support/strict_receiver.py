@@ -1,6 +1,7 @@
 """An independent strict receiver, as a process: it notes whatever a sender does wrong.
 
     python -m tests.support.strict_receiver --database FILE [--port N] [--seed N] [--secret S]
+    [--picky N]
 
 Written from docs/receiver-contract.md alone, over asyncio streams; imports nothing of the
 product. With a seed it misbehaves, by a plan that depends on the seed alone, never
@@ -332,13 +333,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, help="misbehave by this plan")
     parser.add_argument("--secret", help="every request must be signed with it")
+    parser.add_argument("--picky", type=int, default=0, help="refuse one record in so many by name")
     parser.add_argument("--overlap", action="store_true", help="two senders at once are all right")
     return parser.parse_args()
 
 
 async def serve(asked: argparse.Namespace) -> None:
     receiver = StrictReceiver(
-        Book(asked.database), seed=asked.seed, secret=asked.secret, lone=not asked.overlap
+        Book(asked.database, picky=asked.picky),
+        seed=asked.seed,
+        secret=asked.secret,
+        lone=not asked.overlap,
     )
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
