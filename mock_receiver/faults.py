@@ -11,7 +11,8 @@ happens on the first ``attempts`` attempts only (default 1), or nothing would ev
 
 Whether a fault happens depends on the seed, the fault, the ingestion, the place and the
 ``Ingest-Attempt`` header, and on nothing else; ``forget`` alone also remembers, so that
-state is lost once per place and not again after every rewind.
+state is lost once per place and not again after every rewind, and ``reject`` does not depend
+on the attempt (contract 5.3).
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,9 @@ class Fault(StrEnum):
 
     FORGET = "forget"
     """Store it, answer as usual, then lose everything about the ingestion. Once per place."""
+
+    REJECT = "reject"
+    """Store the chunk, and name one of its records as refused. The same on every attempt."""
 
     DELAY = "delay"
     """Answer ``delay_ms`` milliseconds late (default 1000), stored or not."""

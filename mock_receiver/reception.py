@@ -105,7 +105,7 @@ class Reception:
             reaction = _unstored(faults, plan)
         else:
             outcome = self._store(envelope, body)
-            reaction = _answer(envelope, outcome)
+            reaction = _answer(envelope, outcome, _rejected(envelope, plan))
             if Fault.FORGET in faults and isinstance(outcome, Accepted):
                 self._ledger.forget_once(ingestion_id, place)
             if Fault.GARBAGE in faults:
@@ -126,7 +126,17 @@ def refusal(status: int, code: str, message: str, *, retry_after_s: int | None =
     return Reaction(status=status, body=body, headers=headers)
 
 
-def _answer(envelope: Envelope, outcome: Outcome) -> Reaction:
+def _rejected(envelope: Envelope, plan: Plan) -> Sequence[int]:
+    """Return the index of the record that is named as refused, if one is. Contract 5.3."""
+    if not isinstance(envelope, ChunkEnvelope):
+        return ()
+    where = envelope.ingestion_id, _place(envelope), 1
+    if Fault.REJECT not in plan.at(*where):
+        return ()
+    return (int(plan.draw("which record", *where) * envelope.record_count),)
+
+
+def _answer(envelope: Envelope, outcome: Outcome, rejected: Sequence[int] = ()) -> Reaction:
     """Return the honest answer. Contract 5 and 7.2: a refusal is 200 with its code."""
     match outcome:
         case Accepted(next_chunk=next_chunk, duplicate=duplicate, chain=chain):
@@ -135,7 +145,8 @@ def _answer(envelope: Envelope, outcome: Outcome) -> Reaction:
                 members["chunk_id"] = chunk_id_of(envelope.ingestion_id, envelope.chunk_number)
             members |= {"next_chunk": next_chunk, "duplicate": duplicate}
             if isinstance(envelope, ChunkEnvelope):
-                members["accepted"] = envelope.record_count
+                members["accepted"] = envelope.record_count - len(rejected)
+                members |= _refusals(rejected)
             members |= {"chain": chain, "protocol": PROTOCOL}
         case Refused(code=code, message=message, expected_chunk=expected, chain=chain_here):
             members = {"ack": False, "error": code, "message": message}
@@ -146,6 +157,13 @@ def _answer(envelope: Envelope, outcome: Outcome) -> Reaction:
         case _:
             assert_never(outcome)
     return Reaction(status=200, body=orjson.dumps(members))
+
+
+def _refusals(rejected: Sequence[int]) -> dict[str, object]:
+    if not rejected:
+        return {}
+    reason = {"code": "FAULT_INJECTED", "message": "fault: reject"}
+    return {"rejected": [{"index": index, **reason} for index in rejected]}
 
 
 def _unstored(faults: frozenset[Fault], plan: Plan) -> Reaction:

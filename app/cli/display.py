@@ -107,7 +107,7 @@ def ending(view: IngestionView) -> str:
     """Say in a few words how an ingestion ended, or stands."""
     line = f"{view.state.value}: {view.counts.delivered:,} records in {view.chunks_acked:,} chunks"
     if refused := view.counts.rejected_by_receiver:
-        line += f"\n{refused:,} of them refused by the receiver: ackline dead-letters"
+        line += f"\n{refused:,} of them refused by the receiver: {_to_see(view)}"
     if view.error is not None:
         line += "\n" + printable(f"{view.error.code}: {view.error.message}")
         line += "\n  " + printable(view.error.remedy) if view.error.remedy else ""
@@ -170,7 +170,7 @@ def _facts(view: IngestionView) -> Iterable[tuple[str, str | Text]]:
     yield "progress", f"{view.progress.fraction:.1%} of the source's bytes"
     yield "records", f"{view.counts.delivered:,} delivered in {view.chunks_acked:,} chunks"
     if refused := view.counts.rejected_by_receiver:
-        yield "refused", f"{refused:,} of them by the receiver: ackline dead-letters"
+        yield "refused", f"{refused:,} of them by the receiver: {_to_see(view)}"
     if view.progress.bytes_per_s:
         records_per_s = view.progress.records_per_s or 0
         yield "rate", f"{size(view.progress.bytes_per_s)}/s, {records_per_s:,.0f} records/s"
@@ -186,6 +186,10 @@ def _facts(view: IngestionView) -> Iterable[tuple[str, str | Text]]:
             yield "remedy", view.error.remedy
         yield "resumable", "yes" if view.error.resumable else "no"
     yield "chain", view.chain
+
+
+def _to_see(view: IngestionView) -> str:
+    return f"ackline dead-letters {view.ingestion_id[:12]}"
 
 
 def _state(state: State) -> Text:

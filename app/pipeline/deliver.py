@@ -31,7 +31,7 @@ HASHED_INLINE_BYTES_MAX = 1024 * 1024
 to hash, and everybody else waits meanwhile."""
 
 SPLIT_INLINE_BYTES_MAX = 64 * 1024
-"""A chunk with more is searched for refused records in a thread: a MiB takes about 20 ms."""
+"""A chunk with more is searched for refused records in a thread: a MiB takes about 40 ms."""
 
 QUICK_S = 0.005
 """A receiver that takes longer leaves time, while it works, to make the message after the next;

@@ -48,6 +48,18 @@ async def test_garbage_comes_after_the_chunk_was_stored(sender: Sender) -> None:
     assert (await sender.chunk(chunk, attempt=2)).json()["duplicate"] is True
 
 
+async def test_a_record_is_refused_by_name_whenever_its_chunk_comes(sender: Sender) -> None:
+    """Contract 5.3: a duplicate's answer names it again."""
+    chunk = a_chunk(records=b"[1,2,3]", count=3)
+    first = (await sender.chunk(chunk, query="reject=@0&seed=4")).json()
+    again = (await sender.chunk(chunk, attempt=2, query="reject=@0&seed=4")).json()
+    [named] = first["rejected"]
+    assert (first["ack"], first["accepted"], again["duplicate"]) == (True, 2, True)
+    assert again["rejected"] == [named]
+    assert named["index"] in (0, 1, 2)
+    assert "rejected" not in (await sender.chunk(chunk, attempt=3)).json()
+
+
 async def test_state_is_lost_once_per_place_even_across_a_restart(settings: Settings) -> None:
     sent = chunks(*ARRAYS)
     async with receiver(settings) as sender:

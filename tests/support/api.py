@@ -20,7 +20,7 @@ from app.ports import Catalog, Lease
 from app.receiver.egress import EgressPolicy
 from app.sources.local import LocalSources
 from app.stores.memory import MemoryStore
-from tests.support.builders import a_chunk_ref
+from tests.support.builders import a_chunk_ref, dead_letters_of
 from tests.support.clocks import ManualClock
 
 CALLBACK = "http://127.0.0.1:9000/ingest"
@@ -63,13 +63,15 @@ class Desk:
         ((lease, _),) = await self.store.claim(limit=1)
         return lease
 
-    async def acked(self, lease: Lease, *, records: int = 2, seconds: float = 2.0) -> None:
-        """Let the first chunk be acknowledged after some seconds."""
+    async def acked(
+        self, lease: Lease, *, records: int = 2, seconds: float = 2.0, refused: int = 0
+    ) -> None:
+        """Let the first chunk be acknowledged after some seconds, but for some of its records."""
         ref = a_chunk_ref(lease.ingestion_id, records=records)
         ref = replace(ref, position=5)
         await self.store.stage(lease, ref)
         self.clock.advance(seconds)
-        await self.store.commit(lease, ref)
+        await self.store.commit(lease, ref, dead_letters=dead_letters_of(ref, refused))
 
     async def stopped(self, lease: Lease, state: State, failure: Failure) -> None:
         await self.store.move(lease, state, failure=failure)
