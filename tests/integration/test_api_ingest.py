@@ -29,7 +29,11 @@ async def test_a_submitted_file_can_be_looked_up_where_location_says(desk: Desk)
     assert submitted == {
         "status": "STARTED",
         "ingestion_id": submitted["ingestion_id"],
-        "links": {"self": location, "cancel": f"{location}/cancel"},
+        "links": {
+            "self": location,
+            "dead_letters": f"{location}/dead-letters",
+            "cancel": f"{location}/cancel",
+        },
     }
     assert answer.headers["location"] == location
     shown = (await desk.http.get(location)).json()
