@@ -37,6 +37,10 @@ QUICK_S = 0.005
 """A receiver that takes longer leaves time, while it works, to make the message after the next;
 made during the commit, that would hold up the next request. A quick one leaves none."""
 
+SENT_S = 0.002
+"""To a slow one, a request goes out alone for so long: what is read and made meanwhile would take
+the processor from it. Half a megabyte is on its way in half a millisecond."""
+
 MessageOf: TypeAlias = Callable[[Ingestion, Chunk], Message]
 
 DeadLettersOf: TypeAlias = Callable[[Message, ChunkRef, Sequence[Rejection]], Sequence[DeadLetter]]
@@ -100,6 +104,7 @@ class Delivery:
                 readings,
                 # While the chunk before is under way: hashing takes longer than to commit.
                 prepare=partial(self._prepare, ingestion),
+                sleep=self._clock.sleep,
                 spare=self._reader.spare,
             ) as ahead,
         ):
@@ -125,10 +130,11 @@ class Delivery:
         cut_end = resume.number + len(resume.planned)
         refused = ingestion.progress.records_rejected
         upcoming: _Prepared | None = None
+        is_quick = True
         while True:
             if upcoming is None:
                 with rest.here():
-                    upcoming = await ahead.take()
+                    upcoming = await ahead.take(rest_s=0.0 if is_quick else SENT_S)
             reading, upcoming = upcoming, None
             match reading:
                 case Detected(detection=detection):
@@ -158,7 +164,8 @@ class Delivery:
             dead_letters = await self._refused(message, ref, verdict.rejected)
             del message
             following = ahead.ready()
-            if following and self._clock.monotonic() - began < QUICK_S:
+            is_quick = self._clock.monotonic() - began < QUICK_S
+            if following and is_quick:
                 # Now, so that the one after it is read and made during the commit.
                 upcoming = await ahead.take()
             then_stage = None

@@ -20,11 +20,13 @@ class Lookahead(Generic[T, R]):
         generator: AsyncGenerator[T, None],
         *,
         prepare: Callable[[T], Awaitable[R]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         spare: Callable[[], bool] = lambda: True,
     ) -> None:
         """Ask only while there is memory to ``spare``; otherwise when the thing is taken."""
         self._generator = generator
         self._prepare = prepare
+        self._sleep = sleep
         self._spare = spare
         # Not in a TaskGroup: one would wrap every error of its body in an ExceptionGroup.
         # This class owns its one task instead, and never leaves it behind.
@@ -45,8 +47,8 @@ class Lookahead(Generic[T, R]):
             self._next.cancel()
             await asyncio.wait([self._next])
 
-    async def take(self) -> R:
-        """Return the next thing and ask for the one after it.
+    async def take(self, *, rest_s: float = 0.0) -> R:
+        """Return the next thing and ask for the one after it, when ``rest_s`` seconds are over.
 
         Raises what the generator raised, after everything before it was taken.
         """
@@ -55,7 +57,7 @@ class Lookahead(Generic[T, R]):
         taken = await self._next
         if isinstance(taken, Exception):
             raise taken
-        self._next = asyncio.create_task(self._advance()) if self._spare() else None
+        self._next = asyncio.create_task(self._advance(rest_s)) if self._spare() else None
         return taken
 
     def ready(self) -> R | None:
@@ -65,8 +67,10 @@ class Lookahead(Generic[T, R]):
         upcoming = self._next.result()
         return None if isinstance(upcoming, Exception) else upcoming
 
-    async def _advance(self) -> R | Exception:
+    async def _advance(self, rest_s: float = 0.0) -> R | Exception:
         try:
+            if rest_s:
+                await self._sleep(rest_s)
             return await self._prepare(await anext(self._generator))
         except Exception as error:  # noqa: BLE001 - raised again by `take`, in its turn
             return error

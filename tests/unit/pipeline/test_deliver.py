@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.chunk import ChunkRef
 from app.domain.delivery import Message, Reply
+from app.pipeline.deliver import SENT_S
 from app.ports import Lease
 from tests.unit.pipeline.bench import Bench, CountingReader
 
@@ -40,3 +41,29 @@ async def test_a_quick_receivers_next_message_but_one_is_made_during_the_commit(
 
     bench.assert_all_arrived_once()
     assert given == [min(ahead, 3 - number) for number in range(4)]
+
+
+@pytest.mark.parametrize(("takes_s", "rests"), [(0.0, 0), (0.02, 3)])
+async def test_a_slow_receivers_request_goes_out_before_the_next_chunk_is_asked_for(
+    tmp_path: Path, takes_s: float, rests: int
+) -> None:
+    """Of four chunks, the first goes to a receiver that nobody knows yet."""
+    bench = Bench(tmp_path)
+    post, sleep = bench.receiver.post, bench.clock.sleep
+    rested: list[float] = []
+
+    async def slow_post(message: Message, *, attempt: int) -> Reply:
+        await asyncio.sleep(0)
+        bench.clock.advance(takes_s)
+        return await post(message, attempt=attempt)
+
+    async def noted_sleep(seconds: float) -> None:
+        rested.append(seconds)
+        await sleep(seconds)
+
+    bench.receiver.post = slow_post  # type: ignore[method-assign]
+    bench.clock.sleep = noted_sleep  # type: ignore[method-assign]
+    await bench.run()
+
+    bench.assert_all_arrived_once()
+    assert rested == [SENT_S] * rests

@@ -40,3 +40,25 @@ async def test_a_thing_is_asked_for_ahead_only_while_there_is_memory_to_spare(sp
             assert numbers.asked == min(5, n + 1 + spare)
         with pytest.raises(LookupError):
             await ahead.take()
+
+
+async def test_the_thing_after_it_is_asked_for_when_the_rest_is_over() -> None:
+    numbers, is_over = Numbers(), asyncio.Event()
+    rests: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+        await is_over.wait()
+
+    async with (
+        aclosing(numbers.generate()) as things,
+        Lookahead(things, prepare=doubled, sleep=sleep) as ahead,
+    ):
+        assert await ahead.take(rest_s=0.5) == 0
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (numbers.asked, rests, ahead.ready()) == (1, [0.5], None)
+        is_over.set()
+        assert await ahead.take() == 2
+        assert await ahead.take() == 4
+        assert rests == [0.5]

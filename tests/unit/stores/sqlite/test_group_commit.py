@@ -194,6 +194,17 @@ async def test_an_error_undoes_its_own_write_and_no_other(
     assert on_disk(path) == [1, 2, 3, 7]
 
 
+async def test_a_write_alone_that_fails_halfway_leaves_nothing(
+    connection: Connection, path: Path
+) -> None:
+    with pytest.raises(LookupError):
+        await connection.write(insert_and_fail(8))
+
+    assert on_disk(path) == []
+    assert await connection.write(insert(1)) == 1
+    assert on_disk(path) == [1]
+
+
 async def test_a_commit_that_fails_fails_everyone_in_it_and_changes_nothing(
     connection: Connection, path: Path
 ) -> None:
