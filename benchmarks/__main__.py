@@ -82,7 +82,7 @@ def arguments() -> argparse.ArgumentParser:
     options.add_argument("parts", nargs="*", metavar="part", choices=[[], *PARTS])
     add = options.add_argument
     add("--laps", type=int, default=5, help="turns; fewer than 5 is a quick look (%(default)s)")
-    add("--mb", type=float, default=25, help="of each sample; of XLSX, unpacked (%(default)s)")
+    add("--mb", type=float, default=50, help="of each sample; of XLSX, unpacked (%(default)s)")
     add("--chunk", type=int, default=1_000, help="records in a chunk (%(default)s)")
     add("--formats", nargs="+", choices=[*SampleFormat], default=[*SampleFormat])
     add("--chunk-sizes", type=int, nargs="+", default=[10, 100, 1_000, 10_000], help="chunks")
@@ -92,7 +92,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--resume-mb", type=float, default=100, help="resume: size of the file (%(default)s)")
     add("--places", type=int, nargs="+", default=[5, 50, 95], help="resume: percent of the file")
     add("--ingestions", type=int, nargs="+", default=[1, 10, 100, 1_000], help="many")
-    add("--window-s", type=float, default=5, help="many: how long each is watched (%(default)s)")
+    add("--window-s", type=float, default=15, help="many: how long each is watched (%(default)s)")
     add("--memory-limit-mb", type=int, default=0, help="many: stop above it (half the machine's)")
     add("--no-verbatim", action="store_true", help="throughput: without verbatim mode")
     add("--naive-by-line", action="store_true", help="throughput: naive reads NDJSON by json.loads")
