@@ -205,7 +205,11 @@ class SqliteHold:
 
     def staged(self, ingestion_id: IngestionId) -> bool:
         row = self._reader.db.execute(
-            "SELECT 1 FROM chunks WHERE ingestion_id = ? AND acked_at IS NULL", (ingestion_id,)
+            """
+            SELECT 1 FROM ingestions JOIN chunks ON ingestion_id = id AND number >= next_chunk
+             WHERE id = ?
+            """,
+            (ingestion_id,),
         ).fetchone()
         return row is not None
 

@@ -79,10 +79,7 @@ _BEFORE_NEXT = """
      WHERE id = ? AND lease_epoch = ? AND lease_owner = ?
 """
 
-_ACK = """
-    UPDATE chunks SET acked_at = :now, rejected = :rejected
-     WHERE ingestion_id = :id AND number = :number
-"""
+_REJECTED = "UPDATE chunks SET rejected = :rejected WHERE ingestion_id = :id AND number = :number"
 
 _ADVANCE = """
     UPDATE ingestions
@@ -258,10 +255,11 @@ class SqliteLedger:
                 "chain": ref.chain,
                 "now": now,
             }
-            db.execute(_ACK, acked)
-            # Invariant 1: position and counts move here, in one statement.
+            # Invariant 1: position and counts move here, in one statement. The chunk's own row
+            # stays as it is: it is acked because the position is beyond it.
             db.execute(_ADVANCE, acked)
             if dead_letters or rejected_before:
+                db.execute(_REJECTED, acked)
                 refused.replace(db, ref, dead_letters)
             if then_stage is not None:
                 stage(db, then_stage, ChunkEnd.of(ref), now=now)
@@ -273,10 +271,6 @@ class SqliteLedger:
         def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:
             if not 0 <= to <= held["next_chunk"]:
                 raise OutOfOrder(f"cannot rewind from chunk {held['next_chunk']} to chunk {to}")
-            db.execute(
-                "UPDATE chunks SET acked_at = NULL WHERE ingestion_id = ? AND number >= ?",
-                (held["id"], to),
-            )
             self._count_again(db, held, to)
             db.execute("UPDATE ingestions SET rewinds = rewinds + 1 WHERE id = ?", (held["id"],))
 
@@ -289,13 +283,6 @@ class SqliteLedger:
                     f"cannot go from chunk {held['next_chunk']} to chunk {to}: "
                     "not every chunk before it was cut"
                 )
-            db.execute(
-                """
-                UPDATE chunks SET acked_at = ?
-                 WHERE ingestion_id = ? AND number >= ? AND number < ?
-                """,
-                (self._now(), held["id"], held["next_chunk"], to),
-            )
             self._count_again(db, held, to)
             db.execute(
                 "UPDATE ingestions SET acked_at = ?, reader_deaths = 0 WHERE id = ?",
