@@ -2,17 +2,17 @@
 
 On the SQLite side two services share the file. They take turns at random, die without a word,
 start again, and stand still beyond their lease; the store in memory knows no services, so it is
-told whose leases are free. More examples: ``ACKLINE_STORE_EXAMPLES=2000``.
+told whose leases are free. Here with SQLite's own threads, a few times;
+``test_stores_agree_at_once.py`` does it without them, often.
 """
 
 import asyncio
-import os
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -28,6 +28,7 @@ from app.ports import Lease, Ledger
 from app.stores.memory import MemoryStore
 from app.stores.rules import stale
 from app.stores.sqlite import SqliteStore
+from tests.simulation.database import IN_MEMORY
 from tests.support.builders import (
     INGESTION,
     a_chunk_ref,
@@ -41,7 +42,7 @@ from tests.support.stores import OpenStore
 T = TypeVar("T")
 Refusal = tuple[type[IngestError], str, str]
 
-EXAMPLES = int(os.environ.get("ACKLINE_STORE_EXAMPLES", "25"))
+EXAMPLES = 25
 LEASE_S = 30.0
 
 BROKEN = Failure(code="TIMEOUT", message="no answer", resumable=True)
@@ -68,8 +69,12 @@ class Service:
     """One of the two that share the file."""
 
     store: OpenStore
-    opened: AsyncExitStack
-    sqlite: SqliteStore
+    end: Callable[[], None]
+    """As SIGTERM does: gives its leases back."""
+
+    die: Callable[[], None]
+    """As SIGKILL does: nothing is given back, only the kernel's lock is."""
+
     leases: dict[IngestionId, int] = field(default_factory=dict)
     """Epochs of what it claimed, and may have lost since."""
     frozen: bool = False
@@ -85,21 +90,26 @@ class StoresAgree(RuleBasedStateMachine):
         self._submissions = 0
         for module in ("memory", "sqlite.catalog"):
             self._patched.setattr(f"app.stores.{module}.uuid4", lambda: UUID(int=self._submissions))
-        self._folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory()))
+        self._folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(dir=IN_MEMORY)))
         self._clock, self._uptime = ManualClock(), 1_000.0
         self._memory = MemoryStore(clock=self._clock)
         self._mirror = OpenStore(self._memory.ledger, self._memory.catalog, self._clock)
-        self._services = [self._started(), self._started()]
+        self._services = [self.started(), self.started()]
 
     def teardown(self) -> None:
         for service in self._services:
-            self._runner.run(service.opened.aclose())
+            service.end()
         self._runner.run(self._opened.aclose())
         self._runner.close()
 
-    def _started(self) -> Service:
+    def run(self, asking: Coroutine[Any, Any, T]) -> T:
+        """Have something done, and wait for it."""
+        return self._runner.run(asking)
+
+    def started(self) -> Service:
+        """Open the SQLite store as one more service."""
         opened = AsyncExitStack()
-        sqlite = self._runner.run(
+        sqlite = self.run(
             opened.enter_async_context(
                 SqliteStore.open(
                     self._folder / "progress.db",
@@ -109,7 +119,16 @@ class StoresAgree(RuleBasedStateMachine):
                 )
             )
         )
-        return Service(OpenStore(sqlite.ledger, sqlite.catalog, self._clock), opened, sqlite)
+
+        def end() -> None:
+            self.run(opened.aclose())
+
+        def die() -> None:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(sqlite.ledger._worker, "leave", lambda db: None)
+                end()
+
+        return Service(OpenStore(sqlite.ledger, sqlite.catalog, self._clock), end, die)
 
     def asked(self, store: OpenStore, ask: Callable[[OpenStore], Awaitable[T]]) -> T | Refusal:
         async def answered() -> T | Refusal:
@@ -118,7 +137,7 @@ class StoresAgree(RuleBasedStateMachine):
             except IngestError as error:
                 return type(error), error.code, error.message
 
-        return self._runner.run(answered())
+        return self.run(answered())
 
     def both(self, ask: Callable[[OpenStore], Awaitable[T]], service: int = 0) -> T | Refusal:
         """Ask both stores; they must give the same answer, or the same refusal."""
@@ -232,16 +251,15 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(service=SERVICES)
     def die_and_start_again(self, service: int) -> None:
-        """As by SIGKILL: nothing is given back, only the kernel's lock is."""
-        died = self._services[service]
-        self._patched.setattr(died.sqlite.ledger._worker, "leave", lambda db: None)
-        self.restart(service)
+        self.free(of=service)
+        self._services[service].die()
+        self._services[service] = self.started()
 
     @rule(service=SERVICES)
     def restart(self, service: int) -> None:
         self.free(of=service)
-        self._runner.run(self._services[service].opened.aclose())
-        self._services[service] = self._started()
+        self._services[service].end()
+        self._services[service] = self.started()
 
     @rule(service=SERVICES)
     def stand_still_beyond_the_lease(self, service: int) -> None:
@@ -251,7 +269,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(service=SERVICES)
     def renew(self, service: int) -> None:
-        self._runner.run(self._services[service].store.ledger.renew())
+        self.run(self._services[service].store.ledger.renew())
         self._services[service].frozen = False
 
     @rule(which=WHICH, epoch=LEASES, whose=WHOSE, chunk=CHUNKS)
@@ -349,10 +367,10 @@ class StoresAgree(RuleBasedStateMachine):
     def they_are_the_same(self) -> None:
         self.both(lambda store: store.catalog.page())
         self.both(lambda store: store.catalog.page(), service=1)
-        requests = self._runner.run(self._memory.cancel_requests())
+        requests = self.run(self._memory.cancel_requests())
         for number, service in enumerate(self._services):
             own = [each for each in requests if self.holder(each) == number]
-            assert self._runner.run(service.store.ledger.cancel_requests()) == own
+            assert self.run(service.store.ledger.cancel_requests()) == own
         for ingestion_id in self._memory._rows:
             self.both(lambda store, id_=ingestion_id: store.ledger.resume_point(id_))  # type: ignore[misc]
             self.both(lambda store, id_=ingestion_id: store.catalog.dead_letters(id_))  # type: ignore[misc]

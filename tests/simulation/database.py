@@ -19,6 +19,9 @@ from tests.simulation.virtual import at_once
 
 T = TypeVar("T")
 
+IN_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+"""A file system in memory, where there is one: nobody pulls a plug here."""
+
 
 class Direct:
     """A `Connection` without its thread: each transaction is done when it is asked for."""
@@ -59,12 +62,10 @@ Ends: TypeAlias = tuple[Direct, Direct]
 
 
 class Database:
-    """One file, in memory where the machine has a file system for that."""
+    """One file."""
 
     def __init__(self) -> None:
-        memory = Path("/dev/shm")
-        fast = memory if os.access(memory, os.W_OK) else None
-        self.folder = Path(mkdtemp(prefix="simulated-", dir=fast))
+        self.folder = Path(mkdtemp(prefix="simulated-", dir=IN_MEMORY))
         self.workers = self.folder / "workers"
         """Where their lock files are."""
 
