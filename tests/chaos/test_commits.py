@@ -29,7 +29,7 @@ from tests.support.processes import Receiver, Service
 from tests.support.syscalls import Call, Tracing, strace_is_missing
 
 SEED = int(os.environ.get("ACKLINE_CHAOS_SEED") or random.randrange(2**32))
-POINTS = int(os.environ.get("ACKLINE_CHAOS_CALLS") or 24)
+POINTS = int(os.environ.get("ACKLINE_CHAOS_CALLS") or 36)
 
 AT_ONCE = 2
 """Lives that are led side by side."""

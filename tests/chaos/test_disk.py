@@ -2,7 +2,8 @@
 
 strace makes calls fail that SQLite makes on its files: once, for some calls in a row, or
 until the disk is well again; that may need a restart. The service goes on answering, says
-what is wrong, tries again and loses nothing. ``ACKLINE_CHAOS_SEED`` repeats a run.
+what is wrong, tries again and loses nothing. ``ACKLINE_CHAOS_SEED`` repeats a run, and
+``ACKLINE_CHAOS_FAULTS`` says how many faults it has, about.
 """
 
 import os
@@ -23,7 +24,11 @@ from tests.support.processes import PATIENCE_S, Receiver, Service
 from tests.support.syscalls import Tracing, strace_is_missing
 
 SEED = int(os.environ.get("ACKLINE_CHAOS_SEED") or random.randrange(2**32))
-AT_ONCE = 4
+FAULTS = int(os.environ.get("ACKLINE_CHAOS_FAULTS") or 48)
+ROUNDS = max(1, FAULTS // 16)
+"""Each has twelve faults amid deliveries, and four at a start."""
+
+AT_ONCE = 8
 """Most of the time a service only waits before it tries again."""
 
 MISSING = strace_is_missing()
@@ -32,7 +37,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ERRORS = (("fdatasync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC"))
-CALLS = {"fdatasync": 20, "pwrite64": 100}
+CALLS = {"fdatasync": 20, "pwrite64": 80}
 """The first calls to fail are among so many; a delivery makes half as many again."""
 
 CALLS_AT_START = {"fdatasync": 6, "pwrite64": 35}
@@ -61,7 +66,7 @@ class Fault:
 
 def drawn(plan: random.Random) -> Iterator[tuple[Fault, bool]]:
     """Draw each kind of fault: once, in a row, and for ever; with whether a restart mends it."""
-    for call, error in ERRORS:
+    for call, error in ERRORS * ROUNDS:
         for more, restart in (
             (0, False),
             (plan.randrange(1, 4), False),
@@ -196,9 +201,9 @@ def survive(folder: Path, database: Path | None, fault: Fault, restart: bool) ->
         return tracing.failed()
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(180 + 10 * FAULTS)
 def test_a_disk_that_fails_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
-    print(f"to repeat: ACKLINE_CHAOS_SEED={SEED}")
+    print(f"to repeat: ACKLINE_CHAOS_SEED={SEED} ACKLINE_CHAOS_FAULTS={FAULTS}")
     plan = random.Random(SEED)
     long = with_a_long_log(tmp_path / "before")
 
@@ -212,16 +217,21 @@ def test_a_disk_that_fails_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     assert all(failed)
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(180 + 10 * FAULTS)
 def test_a_service_whose_disk_fails_as_it_starts_says_so_and_starts_when_it_is_well(
     tmp_path: Path,
 ) -> None:
-    print(f"to repeat: ACKLINE_CHAOS_SEED={SEED}")
+    print(f"to repeat: ACKLINE_CHAOS_SEED={SEED} ACKLINE_CHAOS_FAULTS={FAULTS}")
     plan = random.Random(f"{SEED} start")
-    starts = [(call, error, plan.randint(1, CALLS_AT_START[call])) for call, error in ERRORS]
+    starts = [
+        (call, error, plan.randint(1, CALLS_AT_START[call])) for call, error in ERRORS * ROUNDS
+    ]
     faults = [
         *(Fault(call, error, first, first) for call, error, first in starts),
-        Fault("fdatasync", "EIO", plan.randint(1, CALLS_AT_START["fdatasync"]), None),
+        *(
+            Fault("fdatasync", "EIO", plan.randint(1, CALLS_AT_START["fdatasync"]), None)
+            for _ in range(ROUNDS)
+        ),
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         trials = [

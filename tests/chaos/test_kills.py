@@ -21,7 +21,7 @@ from tests.support.strict_book import is_refused
 from tests.support.strict_receiver import PHASES
 
 SEED = int(os.environ.get("ACKLINE_CHAOS_SEED") or random.randrange(2**32))
-KILLS = int(os.environ.get("ACKLINE_CHAOS_KILLS") or 60)
+KILLS = int(os.environ.get("ACKLINE_CHAOS_KILLS") or 64)
 EACH = KILLS // len(FILE_TYPES)
 
 WEAPONS = {
