@@ -269,11 +269,12 @@ class Ledger(Protocol):
         *,
         dead_letters: Sequence[DeadLetter] = (),
         then_stage: ChunkRef | None = None,
+        pause: Failure | None = None,
     ) -> None:
         """Remember, durably and as one, that this chunk was acked, and which records were refused.
 
         Stages the next one with it. ``dead_letters`` are those of this chunk, and replace
-        those of an ACK before a rewind.
+        those of an ACK before a rewind. ``pause`` is why the ingestion is PAUSED from then on.
         Raises `OutOfOrder` when ``ref`` is not the staged chunk that is next.
         """
 

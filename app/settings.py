@@ -196,6 +196,9 @@ class Settings(BaseSettings):
     dead_letters_max: Annotated[int, Field(ge=0, le=1_000_000), Unit("records")] = 10_000
     """Records that its receiver may refuse before an ingestion is PAUSED. Each is kept with its bytes."""  # noqa: E501
 
+    dead_letters_bytes_max: Annotated[int, Field(ge=0, le=2**40), Unit("bytes")] = 256 * 1024 * 1024
+    """Bytes that these records may have, likewise. They stay in the database."""
+
     exchange_timeout_s: Seconds = 60.0
     """Time for a whole exchange with a receiver, from the name look-up to the answer's last byte."""  # noqa: E501
 
@@ -285,6 +288,7 @@ class Settings(BaseSettings):
             wait_s_max=self.wait_max_s,
             rewinds_max=self.rewinds_max,
             rejected_max=self.dead_letters_max,
+            rejected_bytes_max=self.dead_letters_bytes_max,
         )
 
     def default_limits(self) -> ChunkLimits:

@@ -107,7 +107,7 @@ class Service:
 
     def dead_letters(self, ingestion_id: str) -> Iterator[DeadLetterView]:
         """Yield the records of an ingestion that its receiver refused."""
-        following: str | None = f"/api/ingestions/{ingestion_id}/dead-letters"
+        following: str | None = f"/api/ingestions/{ingestion_id}/dead-letters?limit=200"
         while following is not None:
             page = DeadLetterList.model_validate_json(self._ask("GET", following))
             yield from page.dead_letters

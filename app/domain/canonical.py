@@ -243,6 +243,9 @@ class Exact:
 
     numbers: Numbers = Numbers.EXACT
     duplicate_keys: DuplicateKeys = DuplicateKeys.LAST
+    verbatim: bool = False
+    """Is the text itself delivered? Then a value that a later one replaces is checked too."""
+
     unsafe: int = 0
 
     def decoder(self) -> json.JSONDecoder:
@@ -251,11 +254,12 @@ class Exact:
         Its ``raw_decode(text, i)`` reads the value at ``i``. It raises ``JSONDecodeError``,
         ``RecursionError``, or a `RecordError`.
         """
+        replaced = _all if self.verbatim else None
         return json.JSONDecoder(
             parse_int=self.integer,
             parse_float=self.fraction,
             parse_constant=_no_constant,
-            object_pairs_hook=_unique if self.duplicate_keys is DuplicateKeys.REFUSE else None,
+            object_pairs_hook=_unique if self.duplicate_keys is DuplicateKeys.REFUSE else replaced,
         )
 
     def integer(self, token: str) -> Json:
@@ -290,6 +294,14 @@ class Exact:
 
 def _no_constant(name: str) -> Json:
     raise RecordError(DecodeCode.RECORD_INVALID, f"{name} is not a JSON number")
+
+
+def _all(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Return every member, under another key where one comes twice: they are only checked."""
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    return {f"{number} {key}": value for number, (key, value) in enumerate(pairs)}
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -94,6 +94,15 @@ class ChunkRef:
         """Records in the chunk, at least 1."""
         return self.record_end - self.record_start
 
+    def boundary(self) -> "Boundary":
+        """Return what is needed to cut it again."""
+        return Boundary(
+            number=self.number,
+            record_end=self.record_end,
+            checksum=self.checksum,
+            revision=self.revision,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -134,3 +143,6 @@ class ResumePoint:
     planned: tuple[Boundary, ...] = ()
     """Chunks that were cut before: the one staged before a crash, or, after a rewind,
     all that were sent. They are cut again exactly (invariant 2)."""
+
+    refused_bytes: int = 0
+    """Size of the records before it that the receiver refused, and that are kept."""

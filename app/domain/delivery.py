@@ -240,6 +240,7 @@ class RetryPolicy:
     """Rewinds without progress before a person is asked."""
 
     rejected_max: int = 10_000
+    rejected_bytes_max: int = 256 * 1024 * 1024
     """Records of one ingestion that its receiver may refuse before a person is asked."""
 
     def backoff_s(self, attempt: int, *, jitter: float) -> float:

@@ -1,14 +1,13 @@
 """The delivery loop: in order, one chunk in flight, staged before it is sent."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, assert_never
 
 from app.domain.chunk import Chunk, ChunkRef, ResumePoint
-from app.domain.dead_letter import DeadLetter
 from app.domain.delivery import (
     ChunkSent,
     Commit,
@@ -16,22 +15,20 @@ from app.domain.delivery import (
     FastForward,
     Message,
     Pause,
-    Rejection,
+    RetryPolicy,
     Rewind,
 )
 from app.domain.errors import Failure
 from app.domain.events import ChunkAcked, RecordsRefused
 from app.domain.ingestion import Ingestion
 from app.pipeline.lookahead import Lookahead
+from app.pipeline.refusals import DeadLettersOf, Refusals
 from app.pipeline.settle import Rest, Settler, Unavailable
 from app.ports import Clock, Detected, EventSink, Lease, Ledger, Reader, Reading, ReadJob, SourceEnd
 
 HASHED_INLINE_BYTES_MAX = 1024 * 1024
 """A message with more records is made in a thread, which costs 0.1 ms: a MiB takes about 0.7 ms
 to hash, and everybody else waits meanwhile."""
-
-SPLIT_INLINE_BYTES_MAX = 64 * 1024
-"""A chunk with more is searched for refused records in a thread: a MiB takes about 40 ms."""
 
 QUICK_S = 0.005
 """A receiver that takes longer leaves time, while it works, to make the message after the next;
@@ -43,12 +40,17 @@ the processor from it. Half a megabyte is on its way in half a millisecond."""
 
 MessageOf: TypeAlias = Callable[[Ingestion, Chunk], Message]
 
-DeadLettersOf: TypeAlias = Callable[[Message, ChunkRef, Sequence[Rejection]], Sequence[DeadLetter]]
-
 
 @dataclass(frozen=True, slots=True)
 class Drained:
     """Stopped between two chunks because the service shuts down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """PAUSED, with the ACK of the last chunk."""
+
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class _ToSend:
 
 _Prepared: TypeAlias = Detected | _ToSend | SourceEnd
 
-Delivered: TypeAlias = SourceEnd | Rewind | FastForward | Pause | Fail | Unavailable | Drained
+Delivered: TypeAlias = (
+    SourceEnd | Rewind | FastForward | Pause | Fail | Unavailable | Drained | Paused
+)
 """What `Delivery.run` ends with."""
 
 
@@ -76,7 +80,7 @@ class Delivery:
         settler: Settler,
         message_of: MessageOf,
         dead_letters_of: DeadLettersOf,
-        rejected_max: int,
+        policy: RetryPolicy,
         events: EventSink,
         clock: Clock,
         draining: Callable[[], bool],
@@ -86,7 +90,7 @@ class Delivery:
         self._settler = settler
         self._message_of = message_of
         self._dead_letters_of = dead_letters_of
-        self._rejected_max = rejected_max
+        self._policy = policy
         self._events = events
         self._clock = clock
         self._draining = draining
@@ -119,6 +123,14 @@ class Delivery:
             message = self._message_of(ingestion, reading)
         return _ToSend(reading.ref, message)
 
+    def _refusals(self, ingestion: Ingestion, resume: ResumePoint) -> Refusals:
+        return Refusals(
+            records=ingestion.progress.records_rejected,
+            size=resume.refused_bytes,
+            policy=self._policy,
+            dead_letters_of=self._dead_letters_of,
+        )
+
     async def _deliver(
         self,
         lease: Lease,
@@ -128,7 +140,7 @@ class Delivery:
         rest: Rest,
     ) -> Delivered:
         cut_end = resume.number + len(resume.planned)
-        refused = ingestion.progress.records_rejected
+        refusals = self._refusals(ingestion, resume)
         upcoming: _Prepared | None = None
         is_quick = True
         while True:
@@ -161,10 +173,11 @@ class Delivery:
             )
             if not isinstance(verdict, Commit):
                 return verdict
-            dead_letters = await self._refused(message, ref, verdict.rejected)
+            is_quick = self._clock.monotonic() - began < QUICK_S
+            dead_letters = await refusals.of(message, ref, verdict.rejected)
+            pause = refusals.too_many() if dead_letters else None
             del message
             following = ahead.ready()
-            is_quick = self._clock.monotonic() - began < QUICK_S
             if following and is_quick:
                 # Now, so that the one after it is read and made during the commit.
                 upcoming = await ahead.take()
@@ -174,34 +187,13 @@ class Delivery:
                 cut_end = following.ref.number + 1
             del following
             # Invariant 1: progress moves only here, and only after the ACK.
-            await self._ledger.commit(lease, ref, dead_letters=dead_letters, then_stage=then_stage)
+            await self._ledger.commit(
+                lease, ref, dead_letters=dead_letters, then_stage=then_stage, pause=pause
+            )
             self._events.emit(ChunkAcked(ref, sends, self._clock.monotonic() - began))
             if dead_letters:
                 self._events.emit(RecordsRefused(ref, len(dead_letters)))
-                refused += len(dead_letters)
-                if refused > self._rejected_max:
-                    return _too_many(refused, self._rejected_max)
+            if pause is not None:
+                return Paused(pause)
             if self._draining():
                 return Drained()
-
-    async def _refused(
-        self, message: Message, ref: ChunkRef, rejected: Sequence[Rejection]
-    ) -> Sequence[DeadLetter]:
-        """Return what is kept of the records that an ACK refused (invariant 5)."""
-        if not rejected:
-            return ()
-        if ref.records_bytes > SPLIT_INLINE_BYTES_MAX:
-            return await asyncio.to_thread(self._dead_letters_of, message, ref, rejected)
-        return self._dead_letters_of(message, ref, rejected)
-
-
-def _too_many(refused: int, allowed: int) -> Pause:
-    return Pause(
-        Failure(
-            code="TOO_MANY_REJECTED",
-            message=f"the receiver refused {refused} records; {allowed} are allowed",
-            remedy="Look at its dead letters. Correct the receiver or the file, or raise "
-            "INGEST_DEAD_LETTERS_MAX; submit again to go on.",
-            resumable=True,
-        )
-    )

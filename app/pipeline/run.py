@@ -25,8 +25,9 @@ from app.domain.errors import (
 )
 from app.domain.events import ReaderLost, Rewound, StateChanged, WorkerTrouble
 from app.domain.ingestion import LIVE, Ingestion, State
-from app.pipeline.deliver import DeadLettersOf, Delivery, Drained, MessageOf
+from app.pipeline.deliver import Delivery, Drained, MessageOf, Paused
 from app.pipeline.origins import Origins, Turn
+from app.pipeline.refusals import DeadLettersOf
 from app.pipeline.settle import Rest, Settler, Unavailable
 from app.pipeline.slots import Slot
 from app.pipeline.waiting import Waiting
@@ -124,7 +125,7 @@ class Run:
             settler=self._settler,
             message_of=crew.messages.chunk,
             dead_letters_of=crew.messages.dead_letters,
-            rejected_max=crew.policy.rejected_max,
+            policy=crew.policy,
             events=crew.events,
             clock=crew.clock,
             draining=draining,
@@ -208,6 +209,9 @@ class Run:
                 return False
             case Drained():
                 await crew.ledger.release(lease)
+                return True
+            case Paused(failure):
+                crew.events.emit(StateChanged(lease.ingestion_id, State.PAUSED, failure))
                 return True
             case Pause(failure):
                 await self._stop(State.PAUSED, failure)

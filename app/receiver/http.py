@@ -32,6 +32,9 @@ SIGNED_INLINE_BYTES_MAX = 1024 * 1024
 """Above it signatures are made in a thread, which costs 0.1 ms: a MiB takes about 0.7 ms for
 each of them, and everybody else's requests wait meanwhile."""
 
+READ_INLINE_BYTES_MAX = 64 * 1024
+"""A longer answer is read in a thread: a MiB that refuses 60,000 records takes 0.15 s."""
+
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]([\t -~]*[!-~])?")
 _INGESTION = re.compile(r"[a-z]+_([0-9a-f]{32})")
@@ -127,7 +130,16 @@ class HttpReceiver:
         received = await self._transport.exchange(
             target.endpoint, _head(target, headers), message.content, until=until
         )
-        return read_answer(received.status, received.headers, received.body, now=self._clock.now())
+        read = partial(
+            read_answer,
+            received.status,
+            received.headers,
+            received.body,
+            now=self._clock.now(),
+        )
+        return (
+            await asyncio.to_thread(read) if len(received.body) > READ_INLINE_BYTES_MAX else read()
+        )
 
     async def _headers(self, message: Message, attempt: int, origin: str) -> dict[str, str]:
         settings = self._origins.get(origin, _NOTHING_SET)

@@ -128,8 +128,8 @@ class _Connection(asyncio.Protocol):
         self._done = loop.create_future()
         # Not `asyncio.timeout`: it would cost as much as all else that is done here.
         deadline = loop.call_at(until, self._fail, TimeoutError())
-        self._transport.writelines((head, *content))
         try:
+            self._transport.writelines((head, *content))
             await self._done
         finally:
             deadline.cancel()

@@ -1,13 +1,13 @@
 """Progress in memory, for tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
 from uuid import uuid4
 
 from app.domain.access import UNLIMITED, LiveLimits
-from app.domain.chunk import Boundary, ChunkRef, ResumePoint
+from app.domain.chunk import ChunkRef, ResumePoint
 from app.domain.dead_letter import DeadLetter
 from app.domain.errors import (
     Failure,
@@ -65,6 +65,10 @@ class _Row:
         if number == 0:
             return ChunkEnd.start(self.ingestion.id)
         return ChunkEnd.of(self.chunks[number - 1])
+
+    def refused(self) -> Iterator[DeadLetter]:
+        for number in range(self.ingestion.progress.next_chunk):
+            yield from self.dead_letters.get(number, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +138,12 @@ class MemoryStore:
     async def resume_point(self, ingestion_id: IngestionId) -> ResumePoint:
         row = self._row(ingestion_id)
         number = row.ingestion.progress.next_chunk
-        planned = tuple(
-            Boundary(
-                number=ref.number,
-                record_end=ref.record_end,
-                checksum=ref.checksum,
-                revision=ref.revision,
-            )
-            for ref in row.chunks[number:]
+        start = ResumePoint(
+            number=number,
+            chain=row.ingestion.progress.chain,
+            planned=tuple(ref.boundary() for ref in row.chunks[number:]),
+            refused_bytes=sum(len(one.content) for one in row.refused()),
         )
-        start = ResumePoint(number=number, chain=row.ingestion.progress.chain, planned=planned)
         if number == 0:
             return start
         before = row.chunks[number - 1]
@@ -170,6 +170,7 @@ class MemoryStore:
         *,
         dead_letters: Sequence[DeadLetter] = (),
         then_stage: ChunkRef | None = None,
+        pause: Failure | None = None,
     ) -> None:
         row = self._held(lease)
         number = row.ingestion.progress.next_chunk
@@ -181,6 +182,9 @@ class MemoryStore:
             _stage(row, then_stage, ChunkEnd.of(ref))
         row.dead_letters[number] = dead_letters
         self._advance(row, to=number + 1, position=ref.position)
+        if pause is not None:
+            _save(row, moved(row.ingestion, State.PAUSED, failure=pause, at=self._clock.now()))
+            self._changes.notify()
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
         row = self._held(lease)
@@ -353,9 +357,8 @@ class MemoryStore:
     ) -> DeadLetterPage:
         row = self._row(ingestion_id)
         after = -1 if cursor is None else order_of(cursor)
-        acked = range(row.ingestion.progress.next_chunk)
-        letters = (one for number in acked for one in row.dead_letters.get(number, ()))
-        return page_of_dead_letters((one for one in letters if one.record > after), limit=limit)
+        letters = (one for one in row.refused() if one.record > after)
+        return page_of_dead_letters(letters, limit=limit)
 
     async def request_cancel(self, ingestion_id: IngestionId) -> Ingestion:
         row = self._row(ingestion_id)

@@ -26,7 +26,7 @@ _TEXT: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)' + _AT_ONCE, re.DOTALL)
 
 
 def split_records(records: bytes) -> Iterator[bytes]:
-    """Yield every record of R, byte for byte. Some 40 ms for a MiB.
+    """Yield every record of R, byte for byte. 25 ms for a MiB of ordinary ones, at most 0.6 s.
 
     Nothing is decoded: that would lose digits, and a hostile record would take ten times its
     size. R is one that this service made, so its brackets match.
@@ -64,7 +64,7 @@ def dead_letters(
     """
     _, records, _ = message.content
     reasons = {one.index: one for one in rejected}
-    return [
+    kept = [
         DeadLetter(
             record=ref.record_start + index,
             chunk_number=ref.number,
@@ -77,3 +77,6 @@ def dead_letters(
         for index, content in enumerate(islice(split_records(records), rejected[-1].index + 1))
         if index in reasons
     ]
+    # Invariant 5: what counts as refused is what is kept.
+    assert len(kept) == len(rejected), f"{len(rejected)} refused, {len(kept)} found"
+    return kept

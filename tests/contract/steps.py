@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from app.domain.chunk import Boundary, ChunkRef
+from app.domain.chunk import ChunkRef
 from app.domain.errors import Failure
 from app.ports import Lease, Ledger
 from tests.support.builders import chunk_refs, dead_letters_of
@@ -18,7 +18,3 @@ async def ack(ledger: Ledger, lease: Lease, *refs: ChunkRef, rejected: int = 0) 
 
 def first(count: int) -> list[ChunkRef]:
     return list(islice(chunk_refs(), count))
-
-
-def boundary(ref: ChunkRef) -> Boundary:
-    return Boundary(number=ref.number, record_end=ref.record_end, checksum=ref.checksum)

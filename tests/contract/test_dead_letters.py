@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.errors import CursorInvalid, IngestionNotFound
+from app.domain.errors import CursorInvalid, Failure, IngestionNotFound, StaleLease
 from app.domain.identity import IngestionId
+from app.domain.ingestion import State
 from app.ports import Lease
 from app.stores.rules import DEAD_LETTERS_BYTES_MAX
 from tests.contract.steps import ack, first
@@ -71,6 +72,46 @@ async def test_the_later_ack_of_a_chunk_replaces_them(store: OpenStore, lease: L
 
     await store.ledger.commit(lease, refs[2], dead_letters=dead_letters_of(refs[2], 2))
     assert await kept(store) == [2, 4, 5]
+
+
+async def test_the_next_chunks_are_left_alone(store: OpenStore, lease: Lease) -> None:
+    refs = first(3)
+    await ack(store.ledger, lease, *refs, rejected=1)
+    await store.ledger.rewind(lease, to=0)
+
+    await store.ledger.commit(lease, refs[0], dead_letters=dead_letters_of(refs[0], 2))
+    await store.ledger.fast_forward(lease, to=3)
+    assert await kept(store) == [0, 1, 2, 4]
+
+
+async def test_where_delivery_goes_on_their_bytes_are_known(store: OpenStore, lease: Lease) -> None:
+    refs = first(3)
+    await ack(store.ledger, lease, *refs, rejected=1)
+    await store.ledger.rewind(lease, to=2)
+
+    kept_bytes = sum(len(one.content) for ref in refs[:2] for one in dead_letters_of(ref, 1))
+    assert (await store.ledger.resume_point(INGESTION)).refused_bytes == kept_bytes > 0
+
+
+async def test_too_many_pause_the_ingestion_in_the_same_step(
+    store: OpenStore, lease: Lease
+) -> None:
+    """Whoever is killed right behind it cannot go on as if nothing had been."""
+    one, two = first(2)
+    await store.ledger.stage(lease, one)
+    why = Failure(code="TOO_MANY_REJECTED", message="2 of 1", resumable=True)
+
+    await store.ledger.commit(
+        lease, one, dead_letters=dead_letters_of(one, 2), then_stage=two, pause=why
+    )
+
+    ingestion = await store.catalog.get(INGESTION)
+    assert (ingestion.state, ingestion.failure) == (State.PAUSED, why)
+    assert ingestion.progress.next_chunk == 1
+    assert (await store.ledger.resume_point(INGESTION)).planned == (two.boundary(),)
+    with pytest.raises(StaleLease):
+        await store.ledger.commit(lease, two)
+    assert await store.ledger.claim(limit=1) == []
 
 
 async def test_they_come_in_pages(store: OpenStore, lease: Lease) -> None:

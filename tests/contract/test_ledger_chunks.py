@@ -12,7 +12,7 @@ from app.domain.chunk import ChunkRef, Cursor, ResumePoint
 from app.domain.errors import IngestionNotFound, OutOfOrder
 from app.domain.identity import Checksum, IngestionId, chain_next, chain_start
 from app.ports import Lease
-from tests.contract.steps import ack, boundary, first
+from tests.contract.steps import ack, first
 from tests.support.builders import INGESTION, LONG_AGO, a_chunk_ref
 from tests.support.stores import OpenStore
 
@@ -31,7 +31,7 @@ async def test_a_staged_chunk_is_remembered_but_is_no_progress(
     await store.ledger.stage(lease, ref)
 
     assert await store.ledger.resume_point(INGESTION) == ResumePoint(
-        chain=chain_start(INGESTION), planned=(boundary(ref),)
+        chain=chain_start(INGESTION), planned=(ref.boundary(),)
     )
     progress = (await store.catalog.get(INGESTION)).progress
     assert (progress.next_chunk, progress.records_delivered) == (0, 0)
@@ -49,7 +49,7 @@ async def test_an_acked_chunk_moves_the_resume_point_to_its_end(
         record_start=2,
         cursor=Cursor(offset=100, skip=0, line=2, context="c0"),
         chain=zero.chain,
-        planned=(boundary(one),),
+        planned=(one.boundary(),),
     )
 
 
@@ -232,7 +232,7 @@ async def test_a_cancelled_stage_leaves_the_store_usable(
 ) -> None:
     await cancelled_after(steps, store.ledger.stage(lease, a_chunk_ref()))
 
-    assert (await store.ledger.resume_point(INGESTION)).planned in ((), (boundary(a_chunk_ref()),))
+    assert (await store.ledger.resume_point(INGESTION)).planned in ((), (a_chunk_ref().boundary(),))
     await ack(store.ledger, lease, a_chunk_ref())
 
 
@@ -249,7 +249,7 @@ async def test_a_cancelled_commit_happens_as_a_whole_or_not_at_all(
     point = await store.ledger.resume_point(INGESTION)
     if point == old:
         await store.ledger.commit(lease, zero, then_stage=one)
-    assert (await store.ledger.resume_point(INGESTION)).planned == (boundary(one),)
+    assert (await store.ledger.resume_point(INGESTION)).planned == (one.boundary(),)
     progress = (await store.catalog.get(INGESTION)).progress
     assert (progress.next_chunk, progress.records_delivered) == (1, 2)
 

@@ -8,7 +8,7 @@ import pytest
 from app.domain.errors import Failure, OutOfOrder, StaleLease
 from app.domain.ingestion import LIVE, MOVES, State
 from app.ports import Lease
-from tests.contract.steps import DOWN, ack, boundary, first
+from tests.contract.steps import DOWN, ack, first
 from tests.support.builders import INGESTION, LONG_AGO, a_chunk_ref, dead_letters_of
 from tests.support.stores import OpenStore
 
@@ -29,7 +29,7 @@ async def test_a_rewind_takes_acks_back_and_keeps_what_was_cut(
     assert (progress.position, progress.chain) == (refs[0].position, refs[0].chain)
     point = await store.ledger.resume_point(INGESTION)
     assert (point.number, point.record_start, point.cursor) == (1, 2, refs[0].end)
-    assert point.planned == tuple(boundary(ref) for ref in refs[1:])
+    assert point.planned == tuple(ref.boundary() for ref in refs[1:])
 
 
 async def test_chunks_are_acked_again_after_a_rewind(store: OpenStore, lease: Lease) -> None:

@@ -18,13 +18,13 @@ BORDERS = (
         [
             Edit(
                 _HTTP,
-                "        return read_answer(",
+                "        read = partial(\n            read_answer,\n",
                 "        while where := dict(received.headers).get(b'Location'):\n"
                 "            target = _target(where.decode())\n"
                 "            received = await self._transport.exchange(\n"
                 "                target.endpoint, _head(target, headers),\n"
                 "                message.content, until=until)\n"
-                "        return read_answer(",
+                "        read = partial(\n            read_answer,\n",
             )
         ],
         ["tests/integration/test_receiver_http.py::test_a_redirect_is_never_followed"],

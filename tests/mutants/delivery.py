@@ -9,7 +9,9 @@ _JUDGEMENT = "app/domain/judgement.py"
 _CHUNKING = "app/domain/chunking.py"
 _ANSWER = "app/wire/answer.py"
 
-_COMMIT = "await self._ledger.commit(lease, ref, dead_letters=dead_letters, then_stage=then_stage)"
+_COMMIT = """await self._ledger.commit(
+                lease, ref, dead_letters=dead_letters, then_stage=then_stage, pause=pause
+            )"""
 _ACKED = "if accepted and answer.ack is True:"
 _REPLACE = '__import__("dataclasses").replace'
 

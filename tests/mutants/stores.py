@@ -17,7 +17,7 @@ _COUNT_ALONE = (
 
 _COUNTED_APART = f"        await self._writer.write(lambda db: db.execute({_COUNT_ALONE}))\n"
 
-_WRITTEN = "        await (self._writer.write if dead_letters else self._writer.write_soon)(work)\n"
+_WRITTEN = "        if is_large:\n            await self._writer.write(work)\n"
 _BURIED = "                refused.replace(db, ref, dead_letters)\n"
 _BURIED_ALONE = (
     "        await self._writer.write(lambda db: refused.replace(db, ref, dead_letters))\n"

@@ -185,12 +185,13 @@ class Disk:
         *,
         dead_letters: Sequence[DeadLetter] = (),
         then_stage: ChunkRef | None = None,
+        pause: Failure | None = None,
     ) -> None:
         await self._write(
             "commit",
             lease,
             lambda: self.hold.ledger.commit(
-                lease, ref, dead_letters=dead_letters, then_stage=then_stage
+                lease, ref, dead_letters=dead_letters, then_stage=then_stage, pause=pause
             ),
         )
 

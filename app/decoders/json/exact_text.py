@@ -64,7 +64,11 @@ class ExactText:
     """Read values one at a time."""
 
     def __init__(self, options: DecodeOptions, *, keep: bool = True) -> None:
-        self._exact = Exact(numbers=options.numbers, duplicate_keys=options.duplicate_keys)
+        self._exact = Exact(
+            numbers=options.numbers,
+            duplicate_keys=options.duplicate_keys,
+            verbatim=not options.canonical,
+        )
         self._scan = self._exact.decoder().raw_decode
         self._keep = keep
         self._canonical = options.canonical

@@ -67,6 +67,6 @@ def _candidates(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[s
     for right in _RIGHTS:
         after = [(end, match[0]) for _, end in spans if (match := right.match(text, end))]
         for left in range(_LEFT_MAX + 1):
-            counts = Counter(text[max(0, end - left) : end] + gap for end, gap in after)
+            counts = Counter(text[end - left : end] + gap for end, gap in after if end >= left)
             for pattern, hits in counts.most_common(1):
                 yield pattern, left, hits

@@ -59,16 +59,15 @@ class NdjsonDecoder:
                     # One line that needs a closer look; then the scanner goes on.
                     behind = window.data.find(b"\n", window.at, end) + 1 or end
                     start = Cursor(offset=window.offset, line=window.line)
-                    yield from self._one_by_one(window, behind, start, plain=False)
+                    yield from self._one_by_one(window, behind, start)
                 continue
             raw = window.data[window.at : end]
-            plain = is_plain(raw)
-            records = self._fast(raw) if plain else None
+            records = self._fast(raw)
             if records is not None:
                 window.advance(end)
                 yield Batch(records, start, window.offset)
             else:
-                yield from self._one_by_one(window, end, start, plain=plain)
+                yield from self._one_by_one(window, end, start)
 
     def _lines_end(self, window: Window) -> int:
         """Return the index after the last whole line within a block; 0 at the end."""
@@ -88,7 +87,10 @@ class NdjsonDecoder:
 
         Each line by itself: joined together, two values on a line would go unnoticed.
         """
-        if not self._line.may_be_fast or len(raw) > RECORD_BYTES_MAX or not is_shallow(raw):
+        if not self._line.may_be_fast or len(raw) > RECORD_BYTES_MAX:
+            return None
+        # Of JSON: where a line is none, nothing is known of the others either.
+        if not (is_plain(raw) and is_shallow(raw)):
             return None
         lines = raw.removesuffix(b"\n").split(b"\n")
         try:
@@ -96,9 +98,7 @@ class NdjsonDecoder:
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return None
 
-    def _one_by_one(
-        self, window: Window, end: int, start: Cursor, *, plain: bool
-    ) -> Iterator[Batch]:
+    def _one_by_one(self, window: Window, end: int, start: Cursor) -> Iterator[Batch]:
         """Decode the lines before ``end``; yield the good ones before raising."""
         records: list[bytes] = []
         unsafe: dict[int, int] = {}
@@ -107,7 +107,7 @@ class NdjsonDecoder:
             stop = window.data.find(b"\n", window.at, end)
             line = window.data[window.at : stop if stop >= 0 else end]
             if line.strip(b" \t\r"):
-                value = self._read(line, plain=plain)
+                value = self._read(line)
                 match value:
                     case Value(record=record, unsafe=count):
                         if count:
@@ -132,7 +132,7 @@ class NdjsonDecoder:
         if error is not None:
             raise error
 
-    def _read(self, line: bytes, *, plain: bool) -> Value | Cut | Fault:
+    def _read(self, line: bytes) -> Value | Cut | Fault:
         if len(line) > RECORD_BYTES_MAX:
             return Fault(too_large(), 0)
-        return self._line.read(line, plain=plain or is_plain(line))
+        return self._line.read(line, plain=is_plain(line))

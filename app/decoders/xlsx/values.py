@@ -7,7 +7,7 @@ double 19.99. What a double cannot carry is copied digit by digit (contract 6.4)
 import math
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, time
 from functools import lru_cache, partial
 from typing import TypeAlias
 
@@ -144,6 +144,13 @@ def _boolean(text: str) -> Json:
 def _iso(text: str) -> Json:
     if not _ISO.fullmatch(text):
         raise _invalid(f"{text[:40]!r} is not an ISO 8601 date or time")
+    try:
+        # Only looked at: what is delivered is the cell's own text.
+        (datetime if "-" in text else time).fromisoformat(text)
+    except ValueError as error:
+        raise RecordError(
+            DecodeCode.CELL_ERROR, f"a cell holds {text[:40]!r}: there is no such date or time"
+        ) from error
     return text
 
 

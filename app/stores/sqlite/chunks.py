@@ -10,6 +10,7 @@ from app.domain.chunk import Boundary, ChunkRef, Cursor, ResumePoint
 from app.domain.errors import IngestionNotFound
 from app.domain.identity import Checksum, IngestionId
 from app.stores.rules import CONTENT_FIELDS, ChunkEnd, check_follows, check_same
+from app.stores.sqlite import dead_letters
 from app.stores.sqlite.rows import INSERT_CHUNK, chunk_cells
 
 CONTENT_COLUMNS = ", ".join(f"chunks.{name}" for name in CONTENT_FIELDS)
@@ -65,7 +66,10 @@ def resume_point(db: sqlite3.Connection, ingestion_id: IngestionId) -> ResumePoi
         (ingestion_id, number),
     )
     start = ResumePoint(
-        number=number, chain=chain, planned=tuple(Boundary(**dict(row)) for row in planned)
+        number=number,
+        chain=chain,
+        planned=tuple(Boundary(**dict(row)) for row in planned),
+        refused_bytes=dead_letters.size(db, ingestion_id),
     )
     if before is None:
         return start

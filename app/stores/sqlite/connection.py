@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -224,9 +225,11 @@ class Connection:
         self._commit(db, group)
 
     def _commit(self, db: sqlite3.Connection, group: Sequence[Write[Any]]) -> None:
+        changes = db.total_changes
         took_s = commit_together(db, group)
         if self._nearby is not None:
-            self._nearby.note_on_thread(took_s)
+            changed = took_s < inf and db.total_changes > changes
+            self._nearby.note_on_thread(took_s, changed=changed)
         waiting = [write.told for write in group if write.told is not None]
         if waiting:
             waiting[0].get_loop().call_soon_threadsafe(tell, group)

@@ -18,13 +18,19 @@ _INSERT = """
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_AFTER = """
-    SELECT record, chunk_number, content, code, message, path, retryable
+_COUNTED = """
       FROM dead_letters
      WHERE ingestion_id = ?1 AND record > ?2
        AND chunk_number < (SELECT next_chunk FROM ingestions WHERE id = ?1)
+"""
+
+_AFTER = f"""
+    SELECT record, chunk_number, content, code, message, path, retryable {_COUNTED}
      ORDER BY record
 """
+
+_SIZE = f"SELECT COALESCE(SUM(LENGTH(content)), 0) {_COUNTED}"
+"""SQLite knows the length of a BLOB without reading it."""
 
 
 def replace(db: sqlite3.Connection, ref: ChunkRef, dead_letters: Sequence[DeadLetter]) -> None:
@@ -49,6 +55,12 @@ def replace(db: sqlite3.Connection, ref: ChunkRef, dead_letters: Sequence[DeadLe
             for one in dead_letters
         ),
     )
+
+
+def size(db: sqlite3.Connection, ingestion_id: IngestionId) -> int:
+    """Return how many bytes those of the chunks that are acked have."""
+    (found,) = db.execute(_SIZE, (ingestion_id, -1)).fetchone()
+    return int(found)
 
 
 def page(

@@ -6,6 +6,7 @@ Every write runs in one transaction that first checks the lease (invariant 9).
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from app.domain.chunk import ChunkRef, ResumePoint
 from app.domain.dead_letter import DeadLetter
@@ -108,6 +109,10 @@ _COUNT_AGAIN = """
            updated_at = :now
      WHERE id = :id
 """
+
+
+class _Large(Exception):
+    """Records are written, or removed: the event loop does only what is small."""
 
 
 class SqliteLedger:
@@ -237,10 +242,13 @@ class SqliteLedger:
         *,
         dead_letters: Sequence[DeadLetter] = (),
         then_stage: ChunkRef | None = None,
+        pause: Failure | None = None,
     ) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, *, small: bool = False) -> None:
             now = self._now()
             next_chunk, rejected_before, *staged = self._held(db, lease, _STAGED)
+            if small and rejected_before:
+                raise _Large
             is_next = (ref.ingestion_id, ref.number) == (lease.ingestion_id, next_chunk)
             if staged[0] is None or not is_next:
                 raise OutOfOrder(f"chunk {ref.chunk_id} is not staged as the next one")
@@ -263,9 +271,19 @@ class SqliteLedger:
                 refused.replace(db, ref, dead_letters)
             if then_stage is not None:
                 stage(db, then_stage, ChunkEnd.of(ref), now=now)
+            if pause is not None:
+                self._move(db, self._held(db, lease), State.PAUSED, pause)
 
-        # Records may be large: the event loop does only what is small.
-        await (self._writer.write if dead_letters else self._writer.write_soon)(work)
+        is_large = bool(dead_letters)
+        if not is_large:
+            try:
+                await self._writer.write_soon(partial(work, small=True))
+            except _Large:
+                is_large = True
+        if is_large:
+            await self._writer.write(work)
+        if pause is not None:
+            self._changes.notify()
 
     async def rewind(self, lease: Lease, *, to: int) -> None:
         def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:
@@ -308,14 +326,16 @@ class SqliteLedger:
         await self._write(lease, work)
 
     async def move(self, lease: Lease, state: State, *, failure: Failure | None = None) -> None:
-        def work(db: sqlite3.Connection, held: sqlite3.Row) -> None:
-            after = moved(ingestion_of(held), state, failure=failure, at=self._clock.now())
-            db.execute(UPDATE_STANDING, standing_cells(after))
-
         try:
-            await self._write(lease, work)
+            await self._write(lease, lambda db, held: self._move(db, held, state, failure))
         finally:
             self._changes.notify()
+
+    def _move(
+        self, db: sqlite3.Connection, held: sqlite3.Row, state: State, failure: Failure | None
+    ) -> None:
+        after = moved(ingestion_of(held), state, failure=failure, at=self._clock.now())
+        db.execute(UPDATE_STANDING, standing_cells(after))
 
     async def count_reader_death(self, lease: Lease) -> int:
         def work(db: sqlite3.Connection, held: sqlite3.Row) -> int:

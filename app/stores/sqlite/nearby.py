@@ -20,8 +20,9 @@ FORGET = 0.9
 AT_ONCE_MAX = 8
 """More writes at once are for the thread: the event loop has others to serve."""
 
-COMMITS_MAX = 250
-"""As many in a row; then one on the thread, which checkpoints if the log has become long."""
+WRITES_MAX = 250
+"""As many in a row; then one on the thread, which checkpoints if the log has become long. A write
+changes two to six pages."""
 
 
 class Nearby:
@@ -37,8 +38,8 @@ class Nearby:
         self._took_s = STALL_S
         """How long a transaction takes: what the slow ones lately took counts for a while."""
 
-        self._commits = 0
-        """Here, since the last one on the thread."""
+        self._writes = 0
+        """Here, since the last one on the thread that changed something."""
 
         self._waiting: list[Write[Any]] = []
         self._db: sqlite3.Connection | None = sqlite3.connect(
@@ -59,7 +60,7 @@ class Nearby:
         return (
             self._took_s <= self._quick_s
             and len(self._waiting) < AT_ONCE_MAX
-            and self._commits < COMMITS_MAX
+            and self._writes < WRITES_MAX
             and self._db is not None
         )
 
@@ -72,7 +73,7 @@ class Nearby:
         group, self._waiting = self._waiting, []
         if not group or self._db is None:
             return group
-        self._commits += 1
+        self._writes += len(group)
         self._note(commit_together(self._db, group))
         if self._db.in_transaction:
             self.close()  # It could not even roll back, and would keep its lock.
@@ -83,10 +84,16 @@ class Nearby:
         tell(group)
         return ()
 
-    def note_on_thread(self, took_s: float) -> None:
-        """Learn how long a transaction on the thread took. On the thread."""
-        self._commits = 0
-        self._note(took_s)
+    def note_on_thread(self, took_s: float, *, changed: bool) -> None:
+        """Learn how long a transaction on the thread took. On the thread.
+
+        One that changed something also checkpoints, which says nothing of the disk.
+        """
+        checkpointed = changed and self._writes >= WRITES_MAX
+        if changed:
+            self._writes = 0
+        if not checkpointed:
+            self._note(took_s)
 
     def close(self) -> None:
         """Take no more writes."""

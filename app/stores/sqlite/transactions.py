@@ -43,14 +43,14 @@ class Write(Generic[T]):
 def commit_together(db: sqlite3.Connection, group: Sequence[Write[Any]]) -> float:
     """Do a group of writes in one transaction, and note what became of each. Raises nothing.
 
-    Returns the seconds that it took; infinity when it was not committed.
+    Returns the seconds that it took; infinity when the database failed.
     """
     began = time.perf_counter()
     try:
         _roll_back(db)  # what an earlier one may have left
         db.execute("BEGIN IMMEDIATE")
         if len(group) == 1:
-            group[0].do(db)  # When it raises, the transaction is undone: no savepoint needed.
+            _do_only(db, group[0])
         else:
             for write in group:
                 _do_alone(db, write)
@@ -65,20 +65,38 @@ def commit_together(db: sqlite3.Connection, group: Sequence[Write[Any]]) -> floa
         return inf
 
 
+def _do_only(db: sqlite3.Connection, write: Write[Any]) -> None:
+    """Do the one write of a transaction; when it raises, all is undone, and nothing committed."""
+    try:
+        write.do(db)
+    except BaseException as error:
+        if _is_of_database(error):
+            raise
+        write.error = error
+        db.execute("ROLLBACK")
+        db.execute("BEGIN")  # for the COMMIT that ends every transaction
+
+
 def _do_alone(db: sqlite3.Connection, write: Write[Any]) -> None:
     """Do one write of a group; when it raises, undo it and no other."""
     db.execute("SAVEPOINT one")
     try:
         write.do(db)
     except BaseException as error:
-        # A full or broken disk, or no memory, may have ended the whole transaction, and fails
-        # everyone in it.
-        of_database = isinstance(error, sqlite3.Error | MemoryError)
-        if of_database and not isinstance(error, sqlite3.IntegrityError):
+        if _is_of_database(error):
             raise
         write.error = error
         db.execute("ROLLBACK TO one")
     db.execute("RELEASE one")
+
+
+def _is_of_database(error: BaseException) -> bool:
+    """Tell whether a transaction may have ended with this error, which then fails all in it.
+
+    As by a full or broken disk, or no memory; an error of the work itself does not.
+    """
+    failed = isinstance(error, sqlite3.Error | MemoryError)
+    return failed and not isinstance(error, sqlite3.IntegrityError)
 
 
 def view(db: sqlite3.Connection, work: Work[T]) -> T:

@@ -67,6 +67,16 @@ def assert_both_agree(make: Callable[[], Decoder]) -> None:
         assert compiled == outcome(make)
 
 
+@pytest.mark.parametrize("wrong", [b"n1e5]}", b'"1e5', b'x"1e5]', b"1e5x"])
+def test_a_line_that_is_wrong_does_not_hide_the_numbers_before_it(wrong: bytes) -> None:
+    """What looks like the inside of a string is none, where the line is no JSON."""
+    data = b'{"":[1e5]}\n%b\nnull\n' % wrong
+    with python_only():
+        read = outcome(lambda: NdjsonDecoder(BytesSource(data), DecodeOptions(), block_bytes=61))
+    assert read.records == [b'{"":[1e5]}']
+    assert_both_agree(lambda: NdjsonDecoder(BytesSource(data), DecodeOptions(), block_bytes=61))
+
+
 def damaged(rng: Random, data: bytes) -> bytes:
     """Change, drop or repeat a few bytes, or cut the rest off; sometimes nothing."""
     text = bytearray(data)
@@ -196,3 +206,35 @@ def test_most_of_a_usual_file_never_reaches_python(monkeypatch: pytest.MonkeyPat
     data = b"[" + b",".join([record] * 5000) + b"]"
     list(JsonDecoder(BytesSource(data), DecodeOptions()).batches(Cursor()))
     assert sum(taken) == 5000
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (rb'"\ud800"', "RECORD_INVALID"),
+        (b"[" * 200 + b"]" * 200, "RECORD_TOO_DEEP"),
+        (b"[" * 199 + b"]" * 199, None),
+        (b'{"b":1,"b":' + b"[" * 198 + b"]" * 198 + b"}", None),
+        (b'{"b":' + b"[" * 199 + b"]" * 199 + b',"b":0}', "RECORD_TOO_DEEP"),
+    ],
+    ids=["surrogate", "too deep", "deep", "deep inside", "too deep inside"],
+)
+def test_what_a_later_value_replaces_is_delivered_verbatim_so_it_is_checked(
+    value: bytes, code: str | None
+) -> None:
+    record = b'{"a":%b,"a":1}' % value
+    options = DecodeOptions(canonical=False)
+    for make in (
+        lambda: NdjsonDecoder(BytesSource(record + b"\n"), options),
+        lambda: JsonDecoder(BytesSource(b"[" + record + b"]"), options),
+    ):
+        assert_both_agree(make)
+        read = outcome(make)
+        assert (read.code, read.records) == (code, [] if code else [record])
+
+
+@pytest.mark.parametrize("data", [b"[0,[1],[2],[[3],4],5]", b"[1,[2],[[3],4],5]"])
+def test_a_first_record_that_is_shorter_than_what_is_learnt_from(data: bytes) -> None:
+    assert_both_agree(lambda: JsonDecoder(BytesSource(data), DecodeOptions()))
+    with python_only():
+        assert outcome(lambda: JsonDecoder(BytesSource(data), DecodeOptions())).code is None

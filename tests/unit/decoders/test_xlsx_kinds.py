@@ -243,3 +243,10 @@ def test_a_date_style_leaves_text_and_booleans_alone() -> None:
 )
 def test_a_number_format_tells_dates_from_quantities(code: str, kind: Kind) -> None:
     assert kind_of(code) is kind
+
+
+@pytest.mark.parametrize(
+    "written", ["2024-02-30", "2024-13-45", "0000-00-00", "99:99", "2024-02-28T25:61:61"]
+)
+def test_an_iso_date_that_does_not_exist_is_none(written: str) -> None:
+    assert read(f'<c {{r}} t="d"><v>{written}</v></c>').code == DecodeCode.CELL_ERROR

@@ -9,9 +9,9 @@ from app.domain.delivery import Answer, Rejection
 from app.domain.events import RecordsRefused
 from app.domain.identity import IngestionId
 from app.domain.ingestion import State
-from app.pipeline import deliver
-from tests.support.receivers import LOST, After, Do
-from tests.unit.pipeline.bench import Bench
+from app.pipeline import refusals
+from tests.support.receivers import LOST, After, Before, Do
+from tests.unit.pipeline.bench import Bench, failing
 
 
 def refusing(*indexes: int, code: str = "") -> After:
@@ -29,7 +29,7 @@ async def test_they_are_dead_letters_and_their_chunk_is_delivered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, inline_bytes_max: int
 ) -> None:
     """In a thread, where the chunk is large, just as on the event loop."""
-    monkeypatch.setattr(deliver, "SPLIT_INLINE_BYTES_MAX", inline_bytes_max)
+    monkeypatch.setattr(refusals, "SPLIT_INLINE_BYTES_MAX", inline_bytes_max)
     lines = bench.path.read_bytes().splitlines()
     bench.receiver.script = [refusing(1, code="BAD"), refusing(0, 1)]
 
@@ -85,6 +85,39 @@ async def test_too_many_stop_the_ingestion_and_a_new_submission_goes_on(bench: B
 
     bench.assert_all_arrived_once()
     assert (ended.state, ended.progress.records_rejected) == (State.COMPLETED, 2)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"rejected_max": 1}, {"rejected_bytes_max": 1}], ids=["records", "bytes"]
+)
+async def test_those_of_earlier_runs_count(bench: Bench, limits: dict[str, int]) -> None:
+    if limits.get("rejected_bytes_max"):
+        limits["rejected_bytes_max"] = len(bench.path.read_bytes().splitlines()[0])
+    bench.policy = replace(bench.policy, **limits)
+    stranger = Before(Answer(status=401))
+    bench.receiver.script = [refusing(0), stranger, refusing(1)]
+
+    stopped = await bench.run()
+    assert stopped.failure is not None
+    assert (stopped.failure.code, stopped.progress.records_rejected) == ("AUTH_FAILED", 1)
+
+    paused = await bench.run()
+    assert paused.failure is not None
+    assert (paused.state, paused.failure.code) == (State.PAUSED, "TOO_MANY_REJECTED")
+
+
+async def test_a_store_that_fails_does_not_forget_that_they_are_too_many(bench: Bench) -> None:
+    bench.policy = replace(bench.policy, rejected_max=0)
+    again = Answer(status=200, ack=True, duplicate=True, rejected=(Rejection(index=0),))
+    commit, move = bench.store.ledger.commit, bench.store.ledger.move
+    bench.receiver.script = [refusing(0), After(again)]
+    bench.store.ledger.commit = failing(commit, times=1)  # type: ignore[method-assign]
+    bench.store.ledger.move = failing(move, times=1)  # type: ignore[method-assign]
+
+    paused = await bench.run()
+
+    assert (paused.state, paused.progress.next_chunk) == (State.PAUSED, 1)
+    assert paused.progress.records_rejected == 1
 
 
 async def test_no_more_than_none_are_allowed(bench: Bench) -> None:

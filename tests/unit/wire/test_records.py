@@ -48,11 +48,21 @@ def json_text(value: object, indent: int | None) -> bytes:
         b"{}",
         b"null",
         b"[" + b"[]," * 100_000 + b"{}]",
+        b'"' + rb"\"\\" * 2_000 + b'"',
+        b"[" + b'"",' * 2_000 + b"[]]",
+        b'{"":' + b'["\\n",{}],"":' * 2_000 + b"0}",
     ],
     ids=lambda record: str(record[:20]),
 )
 def test_no_digit_and_no_escape_is_touched(record: bytes) -> None:
     assert list(split_records(b"[%b,%b,%b]" % (record, record, record))) == [record] * 3
+
+
+def test_a_record_that_is_not_found_is_not_passed_over() -> None:
+    content = (b'{"records":', b"[0]", b"}")
+    message = Message(url="", event="", message_id="", idempotency_key="", content=content)
+    with pytest.raises(AssertionError, match="2 refused, 1 found"):
+        dead_letters(message, a_chunk_ref(), [Rejection(index=0), Rejection(index=1)])
 
 
 def test_the_records_that_an_ack_names_become_dead_letters() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from app.domain.errors import StoreError, StoreUnavailable
 from app.stores.sqlite.connection import Connection
-from app.stores.sqlite.nearby import AT_ONCE_MAX, COMMITS_MAX, Nearby
+from app.stores.sqlite.nearby import AT_ONCE_MAX, Nearby
 
 ALWAYS, NEVER = inf, -1.0
 """Which COMMIT is quick."""
@@ -348,15 +348,6 @@ async def test_closing_waits_for_another_process_with_what_was_asked_for(path: P
 
     assert soon.result() == 1
     assert on_disk(path) == [0, 1]
-
-
-async def test_the_log_does_not_grow_without_end(connection: Connection, path: Path) -> None:
-    """The event loop does not checkpoint: that is for the thread, now and then."""
-    log = path.with_name(f"{path.name}-wal")
-    for number in range(10 * COMMITS_MAX):
-        await connection.write_soon(insert(number))
-
-    assert log.stat().st_size < 2_000 * 4_120
 
 
 async def test_a_database_that_is_removed_is_not_made_anew(
