@@ -43,7 +43,9 @@ class Defect:
 
 
 _SETTLE = "verdict, sends = await self._settler.settle("
-_COMMIT = "await self._ledger.commit(lease, ref, dead_letters=dead_letters, then_stage=then_stage)"
+_COMMIT = """await self._ledger.commit(
+            lease, ref, dead_letters=dead_letters, then_stage=then_stage, pause=pause
+        )"""
 _STAGE = "await self._ledger.stage(lease, ref)"
 _REPLACE = "__import__('dataclasses').replace"
 
@@ -89,7 +91,7 @@ DEFECTS = (
             Edit(
                 Delivery._deliver,
                 _COMMIT,
-                "await self._ledger.commit(lease, ref, then_stage=then_stage)",
+                "await self._ledger.commit(lease, ref, then_stage=then_stage, pause=pause)",
             )
         ],
     ),
